@@ -1,0 +1,5 @@
+"""Dose distributions and what is derived from them."""
+
+from dosecalc.dose.model import BeamDose, Dose
+
+__all__ = ["BeamDose", "Dose"]

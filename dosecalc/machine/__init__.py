@@ -1,0 +1,1 @@
+"""Machine models: validated data, never code."""

@@ -1,0 +1,1 @@
+"""The patient: CT, structures, density and material."""
