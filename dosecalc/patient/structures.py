@@ -50,6 +50,8 @@ class Structure:
     composition : mapping of element symbol to mass fraction
         Where the object states one.
     color_rgb : (r, g, b) or None
+    plane_spacing_mm : float or None
+        Distance of the image slices that it was drawn on, as far as its structure set tells; thickness of a lone plane.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Structure:
     physical: Mapping[str, float] = field(default_factory=dict)
     composition: Mapping[str, float] = field(default_factory=dict)
     color_rgb: tuple[int, int, int] | None = None
+    plane_spacing_mm: float | None = None
 
     @property
     def empty(self) -> bool:
