@@ -1,0 +1,1 @@
+"""Photon dose: fluence, TERMA and transport."""
