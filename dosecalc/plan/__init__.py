@@ -1,5 +1,21 @@
 """Treatment plans as frozen data, free of any file format."""
 
 from dosecalc.plan.model import Beam, ControlPoint, FractionGroup, MlcGeometry, Modifier, Plan
+from dosecalc.plan.motion import collimator_sweep_deg, couch_sweep_deg, gantry_sweep_deg, technique
+from dosecalc.plan.support import Refusal, check_supported, unsupported
 
-__all__ = ["Beam", "ControlPoint", "FractionGroup", "MlcGeometry", "Modifier", "Plan"]
+__all__ = [
+    "Beam",
+    "ControlPoint",
+    "FractionGroup",
+    "MlcGeometry",
+    "Modifier",
+    "Plan",
+    "Refusal",
+    "check_supported",
+    "collimator_sweep_deg",
+    "couch_sweep_deg",
+    "gantry_sweep_deg",
+    "technique",
+    "unsupported",
+]

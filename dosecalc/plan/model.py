@@ -54,6 +54,9 @@ class ControlPoint:
         Positions of bank 1 (lower) and bank 2 (upper) of every pair, at the isocentre plane.
     ssd_mm : float or None
         Source to surface distance that the plan states.
+    collimator_direction, couch_direction : 'CW', 'CC' or 'NONE'
+        Sense of rotation from this control point to the next. DICOM looks at the collimator from the source and at the
+        couch from above, so for both, other than for the gantry, CC raises the angle.
     """
 
     index: int
@@ -67,6 +70,8 @@ class ControlPoint:
     jaw_y_mm: tuple[float, float] | None = None
     leaves_mm: NDArray[np.float64] | None = None
     ssd_mm: float | None = None
+    collimator_direction: str = "NONE"
+    couch_direction: str = "NONE"
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class Beam:
         At least two, meterset fractions ascending from 0 to 1.
     modifiers : tuple of Modifier
         Wedges, blocks, boluses, … of this beam.
+    delivery_type : str
+        DICOM treatment delivery type (``TREATMENT``, ``CONTINUATION``, …); setup beams are never here.
     """
 
     number: int
@@ -127,6 +134,7 @@ class Beam:
     mlc: MlcGeometry | None
     control_points: tuple[ControlPoint, ...]
     modifiers: tuple[Modifier, ...] = ()
+    delivery_type: str = "TREATMENT"
 
     def __post_init__(self) -> None:
         f = [c.meterset_fraction for c in self.control_points]
@@ -178,6 +186,8 @@ class Plan:
         Target prescription dose of the whole plan, Gy, where the plan states one.
     skipped_beams : tuple of str
         Labels of beams left out, with the reason (``"4 (CBCT): setup beam"``), for the summary.
+    notes : tuple of str
+        What the reader assumed or found odd, for a physicist to read.
     """
 
     label: str
@@ -188,6 +198,7 @@ class Plan:
     structure_set_uid: str | None = None
     prescription_gy: float | None = None
     skipped_beams: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def total_mu(self, beam: Beam) -> float:
         """MU of a beam over all fractions of all fraction groups."""
