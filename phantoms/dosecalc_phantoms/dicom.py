@@ -22,7 +22,7 @@ from dosecalc import __version__
 from dosecalc.errors import InputError
 from dosecalc.geometry.frames import support_from_patient
 from dosecalc.patient.ct import CtImage
-from dosecalc.patient.hu import HuCurve, load_hu_curve
+from dosecalc.patient.hu import HuCurve, load_curve
 from dosecalc.plan import Beam, ControlPoint, Plan
 from dosecalc_phantoms.model import Phantom
 
@@ -76,7 +76,7 @@ def write_phantom(phantom: Phantom, directory: Path, curve: HuCurve | None = Non
     InputError
         ``OUTPUT_NOT_WRITABLE``.
     """
-    used = curve or load_hu_curve()
+    used = curve or load_curve()
     image = phantom.ct(used)
     uids = _Uids(_seed(phantom, image))
     slices = _ct_slices(phantom, image, uids)
@@ -108,7 +108,9 @@ def _seed(phantom: Phantom, image: CtImage) -> str:
 
 def _point_text(point: ControlPoint) -> str:
     leaves = None if point.leaves_mm is None else point.leaves_mm.tolist()
-    return repr((point.gantry_deg, point.collimator_deg, point.jaw_x_mm, point.jaw_y_mm, point.meterset_fraction, leaves))
+    return repr(
+        (point.gantry_deg, point.collimator_deg, point.jaw_x_mm, point.jaw_y_mm, point.meterset_fraction, leaves)
+    )
 
 
 def _save(dataset: Dataset, path: Path) -> None:
@@ -438,15 +440,11 @@ def _positions(beam: Beam, point: ControlPoint, *, jaws: bool) -> list[Dataset]:
     if jaws:
         for kind, edges in (("ASYMX", point.jaw_x_mm), ("ASYMY", point.jaw_y_mm)):
             if edges is not None:
-                positions.append(
-                    _item(RTBeamLimitingDeviceType=kind, LeafJawPositions=[_decimal(v) for v in edges])
-                )
+                positions.append(_item(RTBeamLimitingDeviceType=kind, LeafJawPositions=[_decimal(v) for v in edges]))
     if beam.mlc is not None and point.leaves_mm is not None:
         both_banks = point.leaves_mm.T.ravel()
         positions.append(
-            _item(
-                RTBeamLimitingDeviceType=f"MLC{beam.mlc.axis}", LeafJawPositions=[_decimal(v) for v in both_banks]
-            )
+            _item(RTBeamLimitingDeviceType=f"MLC{beam.mlc.axis}", LeafJawPositions=[_decimal(v) for v in both_banks])
         )
     return positions
 

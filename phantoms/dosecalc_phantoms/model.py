@@ -11,14 +11,13 @@ from dosecalc.errors import GeometryError
 from dosecalc.geometry import Grid, Volume
 from dosecalc.patient.ct import CtImage
 from dosecalc.patient.hu import HuCurve
+from dosecalc.patient.materials import AIR_DENSITY_G_CM3
+from dosecalc.patient.model import Patient
 from dosecalc.patient.structures import Contour, Structure, StructureSet
 from dosecalc.plan import Plan
 
 FloatArray = NDArray[np.float64]
 Point = tuple[float, float, float]
-
-#: density that stands for the air around a phantom, g/cm3 (dry air, 20 °C, 101.3 kPa)
-AIR_G_CM3 = 0.0012
 
 #: vertices of the polygon that stands for a circle
 _CIRCLE_VERTICES = 120
@@ -179,7 +178,7 @@ class Phantom:
     drawn : tuple of Drawn
         Structures, the External first.
     plan : Plan
-        Refers to ``sop_uids`` through no field of its own: the DICOM writer joins the objects.
+        Holds no UIDs: the DICOM writer makes them.
     ct_grid : Grid
         Voxels of the CT.
     patient_position : str
@@ -213,14 +212,14 @@ class Phantom:
             g/cm3.
         """
         points = np.asarray(points_mm, dtype=np.float64)
-        density = np.full(points.shape[:-1], AIR_G_CM3)
+        density = np.full(points.shape[:-1], AIR_DENSITY_G_CM3)
         for region in self.regions:
             density[region.box.contains(points)] = region.density_g_cm3
         return density
 
     def density_on(self, grid: Grid) -> Volume:
         """True density averaged over each voxel of a grid, g/cm3; exact also where a face cuts a voxel."""
-        density = np.full(grid.shape, AIR_G_CM3)
+        density = np.full(grid.shape, AIR_DENSITY_G_CM3)
         for region in self.regions:
             covered = [_overlap(grid.edges_mm(a), region.box.lower_mm[a], region.box.upper_mm[a]) for a in range(3)]
             share = covered[2][:, None, None] * covered[1][None, :, None] * covered[0][None, None, :]
@@ -230,7 +229,7 @@ class Phantom:
 
     def _beneath(self, region: Region) -> float:
         if region is self.regions[0]:
-            return AIR_G_CM3
+            return AIR_DENSITY_G_CM3
         return self.regions[0].density_g_cm3
 
     def slabs(self, origin_mm: Point, direction: Point) -> tuple[Slab, ...]:
@@ -253,7 +252,9 @@ class Phantom:
         crossings = [c for r in self.regions if (c := _crossing(start, along, r.box)) is not None]
         outer = _crossing(start, along, self.external)
         if outer is None:
-            raise GeometryError("RAY_MISSES", f"The ray from {origin_mm} along {direction} misses the phantom {self.name}.")
+            raise GeometryError(
+                "RAY_MISSES", f"The ray from {origin_mm} along {direction} misses the phantom {self.name}."
+            )
         cuts = sorted({round(float(t), 9) for c in crossings for t in c})
         layers: list[Slab] = []
         for near, far in zip(cuts[:-1], cuts[1:], strict=True):
@@ -286,6 +287,26 @@ class Phantom:
         hu = hu_from_density(curve, self.density_on(self.ct_grid).values)
         return CtImage(hu=Volume(self.ct_grid, hu), patient_position=self.patient_position, manufacturer="dosecalc")
 
+    def patient(self, curve: HuCurve, grid: Grid | None = None) -> Patient:
+        """The true patient model, without the way through a CT.
+
+        Parameters
+        ----------
+        curve : HuCurve
+            Says which material a density is made of.
+        grid : Grid, optional
+            The CT's by default.
+        """
+        density = self.density_on(grid or self.ct_grid)
+        return Patient(
+            density=density,
+            material=curve.material_index(density.values),
+            materials=curve.material_names,
+            patient_position=self.patient_position,
+            structures=self.structure_set(),
+            density_source="phantom",
+        )
+
     def structure_set(self) -> StructureSet:
         """The structures as contours on the CT's slices."""
         structures = []
@@ -298,7 +319,7 @@ class Phantom:
 
 def hu_from_density(curve: HuCurve, density_g_cm3: NDArray[np.float32]) -> NDArray[np.float32]:
     """Hounsfield units that a calibration curve turns into these densities; clipped to the curve's ends."""
-    hu, density = np.asarray(curve.hu, dtype=np.float64), np.asarray(curve.density_g_cm3, dtype=np.float64)
+    hu, density = np.array([p.hu for p in curve.points]), np.array([p.density_g_cm3 for p in curve.points])
     rising = np.concatenate([[True], np.diff(density) > 0])
     return np.interp(density_g_cm3, density[rising], hu[rising]).astype(np.float32)
 

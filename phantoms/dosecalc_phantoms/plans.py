@@ -143,7 +143,9 @@ def build_plan(kind: str, setup: PlanSetup, label: str) -> Plan:
         beams = PLAN_KINDS[kind](setup)
     except KeyError:
         raise InputError(
-            "PHANTOM_PLAN_UNKNOWN", f"There is no phantom plan {kind!r}; there are {', '.join(PLAN_KINDS)}.", field="plan"
+            "PHANTOM_PLAN_UNKNOWN",
+            f"There is no phantom plan {kind!r}; there are {', '.join(PLAN_KINDS)}.",
+            field="plan",
         ) from None
     group = FractionGroup(1, setup.fractions, {b.number: setup.mu_per_beam for b in beams})
     return Plan(label=label, beams=beams, fraction_groups=(group,))
@@ -206,9 +208,7 @@ def _open_beam(setup: PlanSetup, number: int, name: str, gantry_deg: float) -> B
     return _beam(setup, number, name, None, points)
 
 
-def _beam(
-    setup: PlanSetup, number: int, name: str, mlc: MlcGeometry | None, points: tuple[ControlPoint, ...]
-) -> Beam:
+def _beam(setup: PlanSetup, number: int, name: str, mlc: MlcGeometry | None, points: tuple[ControlPoint, ...]) -> Beam:
     return Beam(
         number=number,
         name=name,

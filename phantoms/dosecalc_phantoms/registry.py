@@ -8,8 +8,8 @@ import numpy as np
 
 from dosecalc.errors import InputError
 from dosecalc.geometry import Grid
-from dosecalc.geometry.frames import source_patient_mm, support_from_patient
 from dosecalc.geometry.frames import bld_from_patient as bld_from_patient_of
+from dosecalc.geometry.frames import source_patient_mm, support_from_patient
 from dosecalc.plan import Beam, ControlPoint
 from dosecalc_phantoms.model import Box, Drawn, Phantom, Point, Region, Sphere
 from dosecalc_phantoms.plans import PLAN_KINDS, SAD_MM, PlanSetup, build_plan, for_patient_position
@@ -251,7 +251,9 @@ def _ssd_mm(phantom: Phantom, beam: Beam, point: ControlPoint) -> float:
     inwards /= np.linalg.norm(inwards)
     lower, upper = np.asarray(phantom.external.lower_mm), np.asarray(phantom.external.upper_mm)
     with np.errstate(divide="ignore"):
-        near = np.where(np.abs(inwards) > 1e-12, np.minimum((lower - source) / inwards, (upper - source) / inwards), -np.inf)
+        near = np.where(
+            np.abs(inwards) > 1e-12, np.minimum((lower - source) / inwards, (upper - source) / inwards), -np.inf
+        )
     return float(round(np.max(near), 3))
 
 
