@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, RTStructureSetStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, RTDoseStorage
 
 import dosecalc
 from dosecalc.dicom.errors import RtDoseError
@@ -71,8 +71,6 @@ def write_rtdose(dose: Dose, beam: BeamDose | None, references: DoseReferences) 
     ds.DoseGridScaling = scaling
     ds.TissueHeterogeneityCorrection = "IMAGE"
     ds.ReferencedRTPlanSequence = [_plan_reference(beam, references)]
-    if references.structure_set_uid:
-        ds.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, references.structure_set_uid)]
     ds.add_new(0x7FE00010, "OW", pixels)
     return _finished(ds, dose, references)
 
@@ -101,7 +99,7 @@ def _empty_file() -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTDoseStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = derived_uid("dosecalc", "implementation")
+    meta.ImplementationClassUID = UID(derived_uid("dosecalc", "implementation"))
     meta.ImplementationVersionName = f"DOSECALC {dosecalc.__version__}"[:16]
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = "ISO_IR 192"
@@ -130,10 +128,12 @@ def _describe(ds: Dataset, dose: Dose, beam: BeamDose | None, references: DoseRe
         f"dosecalc {dosecalc.__version__}; algorithm {dose.engine}; {dose.quantity}; dose of all fractions in Gy; "
         f"machine model {dose.machine_name}, sha256 {dose.machine_sha256}"
     )[:10000]
-    facts = {
+    facts: dict[str, object] = {
         "software": f"dosecalc {dosecalc.__version__}",
         "engine": dose.engine,
         "quantity": dose.quantity,
+        # not as a Referenced Structure Set Sequence: that belongs to the RT DVH module, and there are no DVHs in here
+        "structure_set_uid": references.structure_set_uid,
         "machine": dose.machine_name,
         "machine_sha256": dose.machine_sha256,
         "provenance": dict(dose.provenance),
@@ -202,9 +202,10 @@ def _finished(ds: FileDataset, dose: Dose, references: DoseReferences) -> bytes:
     series = derived_uid("series", references.study_uid, references.plan_uid, dose.total_gy.tobytes(), str(dose.grid))
     ds.SeriesInstanceUID = series
     content = BytesIO()
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "2.25.0"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID("2.25.0")
     dcmwrite(content, ds, enforce_file_format=True)
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = derived_uid("instance", content.getvalue())
+    instance = UID(derived_uid("instance", content.getvalue()))
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = instance
     file = BytesIO()
     dcmwrite(file, ds, enforce_file_format=True)
     return file.getvalue()
