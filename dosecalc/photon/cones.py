@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,27 +75,68 @@ def build_cones(
     max_tilt : float
         Largest |u|, |v| that the polynomials are fitted for (0.2 reaches the corner axis of a 40 cm field).
     """
-    directions, rates, amplitudes, errors = [], [], [], []
-    for theta_lo, theta_hi, count in rings:
-        shape, error = _fit_ring(kernel, np.cos(np.deg2rad(theta_lo)), np.cos(np.deg2rad(theta_hi)))
-        errors.append(error)
-        polynomials, node = _tilt_polynomials(kernel, theta_lo, theta_hi, count, shape, max_tilt)
-        for j in range(count):
-            phi = (j + 0.5) * 2 * np.pi / count
-            directions.append(_about_beam(node, phi))
-            rates.append(shape)
-            amplitudes.append(_rotate_polynomials(polynomials, phi))
-    total = np.sum(errors, axis=0)
-    return ConeSet(np.array(directions), np.array(rates), np.array(amplitudes), float(total[0]), float(total[1]))
+    tilt = np.array([(u, v) for u in np.linspace(-1, 1, 7) for v in np.linspace(-1, 1, 7)]) * max_tilt
+    rays = np.column_stack([tilt, -np.ones(len(tilt))])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+
+    shapes, errors = zip(*(_fit_ring(kernel, lo, hi) for lo, hi, _ in rings), strict=True)
+    cells = [
+        (ring, theta_lo, theta_hi, count, (j + 0.5) * 2 * np.pi / count)
+        for ring, (theta_lo, theta_hi, count) in enumerate(rings)
+        for j in range(count)
+    ]
+    rates = np.array([shapes[ring] for ring, *_ in cells])
+    per_cell = [_cell(kernel, lo, hi, count, phi, rays) for _, lo, hi, count, phi in cells]
+    directions = np.array([direction for direction, _ in per_cell])
+    # [cells, 2 components, tilts, radii]; the midpoint sums over all cells are brought to the kernel's own totals, so
+    # that energy is conserved for every tilt, not nearly conserved
+    deposited = np.array([d for _, d in per_cell])
+    totals = np.array([kernel.primary[-1], kernel.scatter[-1]])[:, None, :]
+    deposited *= (np.maximum(totals, 1e-30) / np.maximum(deposited.sum(0), 1e-30))[None]
+
+    design = np.stack([tilt[:, 0] ** i * tilt[:, 1] ** j for i, j in TILT_TERMS], -1)
+    project = np.linalg.pinv(design)
+    amplitudes = np.empty((len(cells), 4, len(TILT_TERMS)))
+    for n, cell in enumerate(deposited):
+        for row in (0, 2):
+            fitted = _fit_amplitudes(kernel.r_edges_cm, cell[row // 2], rates[n, row : row + 2])
+            amplitudes[n, row : row + 2] = fitted @ project.T
+    total_error = np.sum(errors, axis=0)
+    return ConeSet(directions, rates, amplitudes, float(total_error[0]), float(total_error[1]))
 
 
-def _about_beam(node: FloatArray, phi: float) -> FloatArray:
-    c, s = np.cos(phi), np.sin(phi)
-    return np.array([c * node[0] - s * node[1], s * node[0] + c * node[1], node[2]])
+def _cell(
+    kernel: PolyKernel, theta_lo: float, theta_hi: float, count: int, phi: float, rays: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Mean direction of a cone, and what primary and scatter deposit in it for each ray: [2, rays, radii], cumulative."""
+    cos_sub, phi_sub = _sub_directions(theta_lo, theta_hi, count)
+    phi_sub = phi_sub + phi
+    sin_sub = np.sqrt(1 - cos_sub**2)
+    sub = np.stack([sin_sub * np.cos(phi_sub), sin_sub * np.sin(phi_sub), -cos_sub], -1)
+    omega = (np.cos(np.deg2rad(theta_lo)) - np.cos(np.deg2rad(theta_hi))) * 2 * np.pi / count / len(sub)
+    angle = np.arccos(np.clip(sub @ rays.T, -1.0, 1.0))
+    deposited = []
+    moment = np.zeros(3)
+    for table in _angular_tables(kernel):
+        position = angle / np.pi * (len(table) - 1)
+        low = np.minimum(position.astype(int), len(table) - 2)
+        f = (position - low)[..., None]
+        per_sr = table[low] * (1 - f) + table[low + 1] * f
+        deposited.append(per_sr.sum(0) * omega)
+        moment += per_sr[:, len(rays) // 2, -1] @ sub
+    return moment / np.linalg.norm(moment), np.array(deposited)
 
 
-def _fit_ring(kernel: PolyKernel, cos_lo: float, cos_hi: float) -> tuple[FloatArray, tuple[float, float]]:
+@lru_cache(maxsize=8)
+def _angular_tables(kernel: PolyKernel) -> tuple[FloatArray, FloatArray]:
+    """Primary and scatter per steradian on 721 even angles from 0 to pi: [angles, radii], cumulative in radius."""
+    cosines = np.cos(np.linspace(0, np.pi, 721))
+    return kernel.per_steradian("primary", cosines), kernel.per_steradian("scatter", cosines)
+
+
+def _fit_ring(kernel: PolyKernel, theta_lo: float, theta_hi: float) -> tuple[FloatArray, tuple[float, float]]:
     """Rates of the two exponentials of primary and scatter of a ring (no tilt), and the residual of its energy."""
+    cos_lo, cos_hi = np.cos(np.deg2rad(theta_lo)), np.cos(np.deg2rad(theta_hi))
     rates, errors = [], []
     for table in (kernel.primary, kernel.scatter):
         rows = [np.array([np.interp(-c, -kernel.cos_theta_edges, col) for col in table.T]) for c in (cos_lo, cos_hi)]
@@ -138,47 +180,12 @@ def _fit_rates(r: FloatArray, shape: FloatArray) -> FloatArray:
     return np.exp(best.x[0]) * np.array([1.0, 1.25 + np.exp(best.x[1])])
 
 
-def _tilt_polynomials(
-    kernel: PolyKernel, theta_lo: float, theta_hi: float, count: int, rates: FloatArray, max_tilt: float
+def _sub_directions(
+    theta_lo: float, theta_hi: float, count: int, n_theta: int = 8, n_phi: int = 8
 ) -> tuple[FloatArray, FloatArray]:
-    """Amplitude polynomials [4, 10] of a cone of a ring centred on azimuth 0, and its mean direction."""
-    cos_sub, phi_sub = _sub_directions(theta_lo, theta_hi, count)
-    sin_sub = np.sqrt(1 - cos_sub**2)
-    sub = np.stack([sin_sub * np.cos(phi_sub), sin_sub * np.sin(phi_sub), -cos_sub], -1)
-    omega = (np.cos(np.deg2rad(theta_lo)) - np.cos(np.deg2rad(theta_hi))) * 2 * np.pi / count / len(sub)
-
-    tilt = np.array([(u, v) for u in np.linspace(-1, 1, 7) for v in np.linspace(-1, 1, 7)]) * max_tilt
-    rays = np.column_stack([tilt, -np.ones(len(tilt))])
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    cosines = sub @ rays.T
-    design = np.stack([tilt[:, 0] ** i * tilt[:, 1] ** j for i, j in TILT_TERMS], -1)
-
-    polynomials = np.zeros((4, len(TILT_TERMS)))
-    moment = np.zeros(3)
-    centre = len(tilt) // 2
-    for row, component in ((0, "primary"), (2, "scatter")):
-        per_sr = kernel.per_steradian(component, cosines.ravel()).reshape(*cosines.shape, -1)
-        cumulative = per_sr.sum(0) * omega
-        amplitude = _fit_amplitudes(kernel.r_edges_cm, cumulative, rates[row : row + 2])
-        polynomials[row : row + 2] = np.linalg.lstsq(design, amplitude.T, rcond=None)[0].T
-        moment += per_sr[:, centre, -1] @ sub
-    return polynomials, moment / np.linalg.norm(moment)
-
-
-def _sub_directions(theta_lo: float, theta_hi: float, count: int, n_theta: int = 12, n_phi: int = 8) -> tuple[FloatArray, FloatArray]:
     """Directions that fill a cone evenly: midpoints in cosine and azimuth."""
     c0, c1 = np.cos(np.deg2rad(theta_lo)), np.cos(np.deg2rad(theta_hi))
     cos = c0 + (c1 - c0) * (np.arange(n_theta) + 0.5) / n_theta
     phi = ((np.arange(n_phi) + 0.5) / n_phi - 0.5) * 2 * np.pi / count
     grid = np.meshgrid(cos, phi, indexing="ij")
     return grid[0].ravel(), grid[1].ravel()
-
-
-def _rotate_polynomials(polynomials: FloatArray, phi: float) -> FloatArray:
-    """The polynomials of the cone at azimuth 0 expressed for the cone turned by phi: p'(u, v) = p(R(-phi) (u, v))."""
-    c, s = np.cos(phi), np.sin(phi)
-    sample = np.array([(u, v) for u in np.linspace(-1, 1, 4) for v in np.linspace(-1, 1, 4)])
-    turned = np.column_stack([c * sample[:, 0] + s * sample[:, 1], -s * sample[:, 0] + c * sample[:, 1]])
-    terms = lambda t: np.stack([t[:, 0] ** i * t[:, 1] ** j for i, j in TILT_TERMS], -1)  # noqa: E731
-    values = terms(turned) @ polynomials.T
-    return np.linalg.lstsq(terms(sample), values, rcond=None)[0].T

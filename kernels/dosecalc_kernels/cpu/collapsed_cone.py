@@ -13,6 +13,107 @@ from dosecalc_kernels.cpu.fast_math import LOG2E, one_minus_exp2_minus
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # NaN and infinity keep their meaning: a wrong input must show
 
 
+#: below this the row ends are left out: air around the patient neither emits nor stops anything worth a line, g/cm3
+VACUUM_G_CM3 = 0.01
+#: a step needs some matter to have a dose; thinner gas is treated as this, g/cm3
+_LEAST_G_CM3 = 1e-5
+
+
+class ConeTransport:
+    """Collapsed-cone transport through one density volume. Contract: `dosecalc_kernels.contract`, "cone transport".
+
+    Parameters
+    ----------
+    density : float32 [z, y, x]
+        Relative to water (g/cm3). Rows are swept between their first and last voxel above `VACUUM_G_CM3`; the dose
+        outside stays zero.
+    spacing_cm : (dx, dy, dz)
+    """
+
+    def __init__(self, density: NDArray[np.float32], spacing_cm: tuple[float, float, float]) -> None:
+        self.shape = density.shape
+        self.spacing_cm = spacing_cm
+        # x rows serve the directions whose largest component is along z or y; the others need rows along y
+        self._layouts = (_Layout(density, (0, 1, 2)), _Layout(density, (2, 0, 1)))
+
+    def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
+        """Set what is released per mass, float32 [z, y, x], Gy (or Gy cm2); the dose is cleared."""
+        for layout in self._layouts:
+            layout.load(kerma, scerma)
+
+    def sweep(
+        self,
+        direction: NDArray[np.float64],
+        rates: NDArray[np.float64],
+        amplitude: NDArray[np.float64],
+        projection: NDArray[np.float64],
+    ) -> None:
+        """Add the dose along one cone.
+
+        Parameters
+        ----------
+        direction : float64 [3]
+            Unit vector (x, y, z) along which energy travels, grid axes.
+        rates : float64 [4]
+            cm2/g.
+        amplitude : float64 [4, 10]
+            Tilt polynomials.
+        projection : float64 [3, 4]
+            From (ix, iy, iz, 1) to (x, y, depth) of the gantry frame; the tilt is (x, y) / depth.
+        """
+        steps = np.abs(direction) / np.array(self.spacing_cm)  # planes per cm along each axis
+        axis = int(np.argmax(steps))  # 0 = x
+        layout = self._layouts[1 if axis == 0 else 0]
+        # axes (x, y, z) of plane, sheet, row
+        plane, sheet, row = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
+        n = self.shape[::-1]
+        strides = layout.strides
+        row_strides = layout.row_strides
+        shear = direction / np.array(self.spacing_cm) / steps[axis]
+        _sweep(
+            layout.kerma, layout.scerma, layout.density, layout.dose,
+            n[plane], n[sheet], n[row], strides[plane], strides[sheet],
+            layout.row_lo, layout.row_hi, row_strides[plane], row_strides[sheet],
+            bool(direction[axis] < 0), float(shear[sheet]), float(shear[row]), float(1.0 / steps[axis]),
+            rates.astype(np.float32), amplitude, np.ascontiguousarray(projection[:, [plane, sheet, row, 3]]),
+        )  # fmt: skip
+
+    def dose(self) -> NDArray[np.float32]:
+        """The dose of all sweeps since `load`, float32 [z, y, x], in the unit of the kerma."""
+        total = np.zeros(self.shape, np.float32)
+        for layout in self._layouts:
+            layout.add_dose(total)
+        return total
+
+
+class _Layout:
+    """The volumes in one order of axes, flat, with the extent of matter in every row."""
+
+    def __init__(self, density: NDArray[np.float32], order: tuple[int, int, int]) -> None:
+        self._order = order
+        turned = np.ascontiguousarray(density.transpose(order))
+        self._turned_shape = turned.shape
+        matter = turned > VACUUM_G_CM3
+        some = matter.any(-1)
+        self.row_lo = np.where(some, matter.argmax(-1), 0).astype(np.int32).ravel()
+        self.row_hi = np.where(some, turned.shape[-1] - matter[..., ::-1].argmax(-1), 0).astype(np.int32).ravel()
+        self.density = np.maximum(turned, np.float32(_LEAST_G_CM3)).ravel()
+        _, n1, n2 = turned.shape
+        by_turned = (n1 * n2, n2, 1)
+        rows_by_turned = (n1, 1, 0)
+        # strides by patient axis (x, y, z): axis a of [z, y, x] is 2 - a
+        self.strides = tuple(by_turned[order.index(2 - a)] for a in range(3))
+        self.row_strides = tuple(rows_by_turned[order.index(2 - a)] for a in range(3))
+
+    def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
+        self.kerma = np.ascontiguousarray(kerma.transpose(self._order)).ravel()
+        self.scerma = np.ascontiguousarray(scerma.transpose(self._order)).ravel()
+        self.dose = np.zeros_like(self.density)
+
+    def add_dose(self, total: NDArray[np.float32]) -> None:
+        total += self.dose.reshape(self._turned_shape).transpose(np.argsort(self._order))
+
+
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
 def _sweep(
     kerma, scerma, density, dose,

@@ -1,0 +1,103 @@
+"""Finding and loading machine models: the shipped ones and a site's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dosecalc.errors import MachineError
+from dosecalc.machine.model import Machine
+
+
+@dataclass(frozen=True)
+class MachineSummary:
+    """What a list of machines shows."""
+
+    name: str
+    description: str
+    sha256: str
+    schema_version: int
+    generic: bool
+    energies: tuple[tuple[float, str], ...]
+    mlc: str
+
+
+def list_machines() -> tuple[MachineSummary, ...]:
+    """The shipped models, by name."""
+    return tuple(summarise(m) for m in _shipped().values())
+
+
+def summarise(machine: Machine) -> MachineSummary:
+    """What a list shows of a model."""
+    return MachineSummary(
+        machine.name,
+        machine.description,
+        machine.sha256,
+        machine.schema_version,
+        machine.generic,
+        tuple((e.nominal_mv, e.fluence_mode) for e in machine.energies),
+        machine.mlc.name if machine.mlc else "none",
+    )
+
+
+def shipped_machines() -> tuple[Machine, ...]:
+    """The models that are part of the package, by name."""
+    return tuple(_shipped().values())
+
+
+def load_machine(name_or_path: str | Path) -> Machine:
+    """A shipped model by its name, or a model file by its path.
+
+    Raises
+    ------
+    MachineError
+        ``MACHINE_UNKNOWN`` when there is neither; ``MACHINE_INVALID`` when the file breaks the schema (the message
+        names the field).
+    """
+    name = str(name_or_path)
+    if name in _shipped():
+        return _shipped()[name]
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        try:
+            return parse_machine(path.read_text(encoding="utf-8"), path.name)
+        except (OSError, UnicodeDecodeError) as e:
+            raise MachineError("MACHINE_UNREADABLE", f"The machine model cannot be read: {e}.", file=path.name) from e
+    known = ", ".join(_shipped())
+    raise MachineError(
+        "MACHINE_UNKNOWN",
+        f"There is no machine model {name!r}; shipped are {known}; a model of your own is given by its .yaml file.",
+        machine=name,
+    )
+
+
+def parse_machine(text: str, file: str) -> Machine:
+    """A model from the text of a YAML (or JSON) file.
+
+    Raises
+    ------
+    MachineError
+        ``MACHINE_INVALID``.
+    """
+    try:
+        return Machine.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as e:
+        raise MachineError(
+            "MACHINE_INVALID", f"The machine model is not YAML: {e}".replace("\n", " "), file=file
+        ) from e
+    except ValidationError as e:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'model'}: {p['msg']}" for p in e.errors()[:5])
+        raise MachineError("MACHINE_INVALID", f"The machine model breaks the schema: {problems}.", file=file) from e
+
+
+@cache
+def _shipped() -> dict[str, Machine]:
+    folder = resources.files("dosecalc.machine") / "data"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    machines = [parse_machine(f.read_text(encoding="utf-8"), f.name) for f in files]
+    return {m.name: m for m in machines}
