@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from dosecalc.dicom import values
-from dosecalc.dicom.errors import RtPlanError
+from dosecalc.dicom.errors import DicomError, RtPlanError
+from dosecalc.dicom.parse import parse
 from dosecalc.dicom.rtplan_beam import read_beam
 from dosecalc.dicom.rtplan_context import beam_label, within
 from dosecalc.dicom.rtplan_fractions import read_fraction_groups, without
@@ -49,9 +49,11 @@ def read_rtplan(source: Dataset | Path | str, file: str | None = None) -> Plan:
 def _open(path: Path, file: str | None) -> tuple[Dataset, str]:
     name = file or path.name
     try:
-        return pydicom.dcmread(path, force=True), name
-    except Exception as cause:  # pydicom raises almost anything on damaged bytes
+        return parse(path.read_bytes(), name), name
+    except OSError as cause:
         raise RtPlanError("FILE_UNREADABLE", f"Cannot be read ({type(cause).__name__}).", file=name) from None
+    except DicomError as error:
+        raise RtPlanError(error.reason, error.message, **error.where) from None
 
 
 def _read(ds: Dataset, file: str) -> Plan:
