@@ -1,0 +1,424 @@
+"""What a structure is between its contours: pieces whose cross-section is a level set, quadratic along z.
+
+On every plane the contours become ``q(x, y) = d (2 R - d)``, with d the signed distance to the contour (positive
+inside) and R the radius of the largest circle inside. For a circle of radius R that is ``R^2 - rho^2``. Between planes q
+is interpolated along z by parabolas, so every quadric is exact that is cut into circles or into strips: spheres, cylinders
+and cones, upright, oblique, or lying across the planes (``docs/dvh.md`` derives and measures it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import LineString, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from dosecalc.patient.contour_planes import PLANE_TOLERANCE_MM, ContourPlane, contour_planes
+from dosecalc.patient.structures import Structure
+from dosecalc_kernels.cpu import dvh as kernel
+
+FloatArray = NDArray[np.float64]
+
+#: nodes along the characteristic radius (twice area over perimeter) of a cross-section: areas are right to 0.02 %
+NODES_PER_RADIUS = 32
+MAX_RASTER_NODES = 512 * 512
+MAX_SUBLAYERS = 32
+
+#: a level set value deep outside: used as the hole that is not there
+_NO_HOLE = -1.0e9
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """How a volume is made of contours.
+
+    Parameters
+    ----------
+    between_planes : str
+        ``shape`` (default): interpolated level sets; ``slab``: every contour stands for the slab around its plane.
+    end_caps : str
+        What lies beyond the last contours, up to half the spacing of the planes: ``tapered`` (default): the shape goes
+        on as it was going, but never grows; ``half_slice``: the last contour, extruded; ``none``.
+    """
+
+    between_planes: str = "shape"
+    end_caps: str = "tapered"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One connected part of a plane's cross-section: a polygon, or a degenerate contour that encloses no area."""
+
+    geometry: BaseGeometry
+
+    @property
+    def area_mm2(self) -> float:
+        return float(self.geometry.area)
+
+    @cached_property
+    def segments_mm(self) -> FloatArray:
+        """Edges of all rings, float64 [m, 4]: x1, y1, x2, y2."""
+        if isinstance(self.geometry, Polygon):
+            rings: list[BaseGeometry] = [self.geometry.exterior, *self.geometry.interiors]
+        else:
+            rings = [self.geometry]
+        edges = []
+        for ring in rings:
+            points = shapely.get_coordinates(ring)
+            if len(points) == 1:
+                points = np.repeat(points, 2, axis=0)
+            edges.append(np.hstack((points[:-1], points[1:])))
+        return np.concatenate(edges)
+
+    @property
+    def characteristic_radius_mm(self) -> float:
+        """Twice area over perimeter: a disc's radius, the half thickness of a thin ring times two."""
+        return 2.0 * self.area_mm2 / self.geometry.length if self.geometry.length > 0 else 0.0
+
+
+Parts = tuple[Part, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane's z, the slab it stands for, and the parts of its cross-section."""
+
+    z_mm: float
+    lower_mm: float
+    upper_mm: float
+    parts: Parts
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a structure between two heights, on a raster.
+
+    With ``t`` from 0 at ``z0_mm`` to 1 at ``z0_mm + height_mm`` (the height may be negative) a point is inside where
+    ``constant + linear t + quadratic t^2 > 0``; arrays are float64 [ny, nx] with nodes ``step_mm`` apart from
+    (``x0_mm``, ``y0_mm``). ``never_grow`` keeps it inside the cross-section at t = 0. Where ``hole_first`` (t < 0.5) or
+    ``hole_last`` is positive nothing is inside.
+    """
+
+    x0_mm: float
+    y0_mm: float
+    step_mm: float
+    z0_mm: float
+    height_mm: float
+    sublayers: int
+    constant: FloatArray
+    linear: FloatArray
+    quadratic: FloatArray
+    never_grow: bool
+    hole_first: FloatArray
+    hole_last: FloatArray
+
+
+@dataclass(frozen=True)
+class _Raster:
+    x0: float
+    y0: float
+    step: float
+    nx: int
+    ny: int
+
+    def level_set(self, parts: Iterable[Part]) -> FloatArray:
+        members = tuple(parts)
+        if not members:
+            return np.full((self.ny, self.nx), _NO_HOLE)
+        segments = np.concatenate([p.segments_mm for p in members])
+        owner = np.repeat(np.arange(len(members), dtype=np.int32), [len(p.segments_mm) for p in members])
+        floor = np.array([p.characteristic_radius_mm / 2.0 for p in members])
+        return np.asarray(
+            kernel.level_set(self.x0, self.y0, self.step, self.nx, self.ny, segments, owner, floor), dtype=np.float64
+        )
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Bounds of the raster step in mm; the shape chooses between them."""
+
+    finest_mm: float
+    coarsest_mm: float
+
+    @classmethod
+    def for_volume(cls, volume_mm3: float, min_samples: int, max_samples: int) -> Resolution:
+        """Such that a structure gets at least and at most about so many samples."""
+        return cls((volume_mm3 / max_samples) ** (1 / 3), (volume_mm3 / min_samples) ** (1 / 3))
+
+
+def planes_of(structure: Structure) -> tuple[Plane, ...]:
+    """The planes of a structure, in order of z, with degenerate contours kept as lines.
+
+    A contour without area is the tip of a cone or the edge of a lying cylinder: it bounds what is next to it.
+    """
+    planes = []
+    for plane in contour_planes(structure):
+        parts = tuple(Part(g) for g in shapely.get_parts(plane.polygon) if g.area > 0)
+        if not parts:
+            parts = tuple(Part(line) for line in _lines_at(structure, plane))
+        planes.append(Plane(plane.z_mm, plane.lower_mm, plane.upper_mm, parts))
+    return tuple(planes)
+
+
+def _lines_at(structure: Structure, plane: ContourPlane) -> Iterator[LineString]:
+    for contour in structure.contours:
+        if contour.closed and len(contour.points_mm):
+            points = contour.points_mm
+            if abs(float(points[:, 2].mean()) - plane.z_mm) <= PLANE_TOLERANCE_MM:
+                yield LineString(np.vstack((points[:, :2], points[:1, :2])))
+
+
+def volume_estimate_mm3(planes: Sequence[Plane]) -> float:
+    """Slab volume, mm3: good enough to choose a resolution."""
+    return sum(p.area_mm2 * (plane.upper_mm - plane.lower_mm) for plane in planes for p in plane.parts)
+
+
+def pieces_of(planes: Sequence[Plane], model: ShapeModel, resolution: Resolution) -> Iterator[Piece]:
+    """All pieces of a structure, from the lowest up."""
+    if model.between_planes == "slab":
+        yield from _slabs(planes, model, resolution)
+        return
+    for k in range(-1, len(planes)):
+        lower = planes[k] if k >= 0 else None
+        upper = planes[k + 1] if k + 1 < len(planes) else None
+        if lower is not None and upper is not None and _touch(lower, upper):
+            yield from _between(planes, k, model, resolution)
+            continue
+        if lower is not None:
+            yield from _caps(planes, k, +1, lower.parts, lower.upper_mm - lower.z_mm, model, resolution)
+        if upper is not None:
+            yield from _caps(planes, k + 1, -1, upper.parts, upper.z_mm - upper.lower_mm, model, resolution)
+
+
+def _touch(lower: Plane, upper: Plane) -> bool:
+    return upper.lower_mm - lower.upper_mm < PLANE_TOLERANCE_MM
+
+
+def _slabs(planes: Sequence[Plane], model: ShapeModel, resolution: Resolution) -> Iterator[Piece]:
+    for k, plane in enumerate(planes):
+        joined_below = k > 0 and _touch(planes[k - 1], plane)
+        joined_above = k + 1 < len(planes) and _touch(plane, planes[k + 1])
+        for sign, joined, height in (
+            (-1, joined_below, plane.z_mm - plane.lower_mm),
+            (+1, joined_above, plane.upper_mm - plane.z_mm),
+        ):
+            if joined or model.end_caps != "none":
+                for part in plane.parts:
+                    yield from _extruded((part,), plane.z_mm, sign * height, resolution)
+
+
+# --- between two planes ---
+
+
+def _between(planes: Sequence[Plane], k: int, model: ShapeModel, resolution: Resolution) -> Iterator[Piece]:
+    lower, upper = planes[k], planes[k + 1]
+    middle = (upper.z_mm - lower.z_mm) / 2.0
+    for a, b in _groups(lower.parts, upper.parts):
+        if a and b:
+            yield from _interpolated(planes, k, a, b, resolution)
+        elif a:
+            yield from _caps(planes, k, +1, a, middle, model, resolution)
+        else:
+            yield from _caps(planes, k + 1, -1, b, middle, model, resolution)
+
+
+def _groups(lower: Parts, upper: Parts) -> list[tuple[Parts, Parts]]:
+    """Parts of two planes that overlap belong together; a part that meets no other ends here."""
+    label = list(range(len(lower) + len(upper)))
+
+    def root(i: int) -> int:
+        while label[i] != i:
+            i = label[i]
+        return i
+
+    for i, j in _overlaps(lower, upper):
+        label[root(len(lower) + j)] = root(i)
+    groups: dict[int, tuple[list[Part], list[Part]]] = {}
+    for i in range(len(label)):
+        below, above = groups.setdefault(root(i), ([], []))
+        if i < len(lower):
+            below.append(lower[i])
+        else:
+            above.append(upper[i - len(lower)])
+    return [(tuple(a), tuple(b)) for a, b in groups.values()]
+
+
+def _overlaps(lower: Parts, upper: Parts) -> list[tuple[int, int]]:
+    if not lower or not upper:
+        return []
+    tree = shapely.STRtree([p.geometry for p in upper])
+    found = tree.query([p.geometry for p in lower], predicate="intersects")
+    return [(int(i), int(j)) for i, j in sorted(zip(found[0].tolist(), found[1].tolist(), strict=True))]
+
+
+def _linked(planes: Sequence[Plane], of: Parts, k: int, towards: int) -> Parts:
+    """Parts of the neighbouring plane that overlap the given parts of plane k; none beyond an end or a gap."""
+    n = k + towards
+    if not 0 <= n < len(planes) or not of:
+        return ()
+    if not _touch(planes[min(k, n)], planes[max(k, n)]):
+        return ()
+    hits = sorted({j for _, j in _overlaps(of, planes[n].parts)})
+    return tuple(planes[n].parts[j] for j in hits)
+
+
+def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolution: Resolution) -> Iterator[Piece]:
+    lower, upper = planes[k], planes[k + 1]
+    height = upper.z_mm - lower.z_mm
+    raster = _raster((*a, *b), height, resolution)
+    if raster is None:
+        return
+    a, holes_below = _without_closing_holes(a, b)
+    b, holes_above = _without_closing_holes(b, a)
+    q_a, q_b = raster.level_set(a), raster.level_set(b)
+    curvature = _curvature_between(planes, k, a, b, q_a, q_b, raster)
+    bend = curvature * height**2 / 2.0
+    yield Piece(
+        raster.x0, raster.y0, raster.step, lower.z_mm, height, _sublayers(height, raster.step),
+        q_a, q_b - q_a - bend, bend, False, raster.level_set(holes_below), raster.level_set(holes_above),
+    )  # fmt: skip
+
+
+def _without_closing_holes(parts: Parts, others: Parts) -> tuple[Parts, Parts]:
+    """Fill the holes that are gone on the next plane; they end halfway, as a part does that is gone."""
+    solid = shapely.union_all([p.geometry for p in others])
+    filled, holes = [], []
+    for part in parts:
+        if not isinstance(part.geometry, Polygon) or not part.geometry.interiors:
+            filled.append(part)
+            continue
+        rings = [Polygon(ring) for ring in part.geometry.interiors]
+        closing = [r for r in rings if r.area > 0 and solid.covers(r)]
+        kept = [r.exterior for r in rings if r not in closing]
+        filled.append(Part(Polygon(part.geometry.exterior, kept)) if closing else part)
+        holes += [Part(r) for r in closing]
+    return tuple(filled), tuple(holes)
+
+
+def _curvature_between(
+    planes: Sequence[Plane], k: int, a: Parts, b: Parts, q_a: FloatArray, q_b: FloatArray, raster: _Raster
+) -> FloatArray:
+    """Second derivative of the level set along z between planes k and k + 1: the gentler of two estimates.
+
+    Both sides of the interval give one; at an end of the structure the second comes from one plane further in. Where
+    they differ in sign it is zero: a step is not rounded off. A quadric gives equal ones and is exact.
+    """
+    below, above = _linked(planes, a, k, -1), _linked(planes, b, k + 1, +1)
+    z = [p.z_mm for p in planes]
+    if below and above:
+        c_below = _second_derivative(raster.level_set(below), q_a, q_b, z[k - 1 : k + 2])
+        c_above = _second_derivative(q_a, q_b, raster.level_set(above), z[k : k + 3])
+        return _minmod(c_below, c_above)
+    if above:
+        further = _linked(planes, above, k + 2, +1)
+        q_above = raster.level_set(above)
+        own = _second_derivative(q_a, q_b, q_above, z[k : k + 3])
+        if further:
+            return _minmod(own, _second_derivative(q_b, q_above, raster.level_set(further), z[k + 1 : k + 4]))
+        return _monotone(own, q_b - q_a, z[k + 1] - z[k])
+    if below:
+        further = _linked(planes, below, k - 1, -1)
+        q_below = raster.level_set(below)
+        own = _second_derivative(q_below, q_a, q_b, z[k - 1 : k + 2])
+        if further:
+            return _minmod(own, _second_derivative(raster.level_set(further), q_below, q_a, z[k - 2 : k + 1]))
+        return _monotone(own, q_b - q_a, z[k + 1] - z[k])
+    return np.zeros_like(q_a)
+
+
+def _second_derivative(q0: FloatArray, q1: FloatArray, q2: FloatArray, z: Sequence[float]) -> FloatArray:
+    h0, h1 = z[1] - z[0], z[2] - z[1]
+    return 2.0 * ((q2 - q1) / h1 - (q1 - q0) / h0) / (h0 + h1)
+
+
+def _minmod(c0: FloatArray, c1: FloatArray) -> FloatArray:
+    return np.where(c0 * c1 > 0, np.where(np.abs(c0) < np.abs(c1), c0, c1), 0.0)
+
+
+def _monotone(curvature: FloatArray, change: FloatArray, height: float) -> FloatArray:
+    """Bound a curvature of which there is one estimate only, so that it makes no bump between the planes."""
+    bound = 2.0 * np.abs(change) / height**2
+    return np.clip(curvature, -bound, bound)
+
+
+# --- beyond the last contour of a part ---
+
+
+def _caps(
+    planes: Sequence[Plane], k: int, sign: int, parts: Parts, height: float, model: ShapeModel, resolution: Resolution
+) -> Iterator[Piece]:
+    """What lies beyond plane k, upwards (+1) or downwards (-1)."""
+    if model.end_caps == "none" or height <= 0:
+        return
+    for part in parts:
+        if part.area_mm2 <= 0:
+            continue
+        inner = _linked(planes, (part,), k, -sign)
+        if model.end_caps == "half_slice" or not inner:
+            yield from _extruded((part,), planes[k].z_mm, sign * height, resolution)
+        else:
+            yield from _tapered(planes, k, sign, part, inner, height, resolution)
+
+
+def _extruded(parts: Parts, z_mm: float, height_mm: float, resolution: Resolution) -> Iterator[Piece]:
+    raster = _raster(parts, abs(height_mm), resolution)
+    if raster is None or height_mm == 0:
+        return
+    q = raster.level_set(parts)
+    zero = np.zeros_like(q)
+    none = np.full_like(q, _NO_HOLE)
+    sublayers = _sublayers(abs(height_mm), raster.step)
+    yield Piece(raster.x0, raster.y0, raster.step, z_mm, height_mm, sublayers, q, zero, zero, False, none, none)
+
+
+def _tapered(
+    planes: Sequence[Plane], k: int, sign: int, part: Part, inner: Parts, height: float, resolution: Resolution
+) -> Iterator[Piece]:
+    """Go on with slope and curvature of the planes before."""
+    for piece in _extruded((part,), planes[k].z_mm, sign * height, resolution):
+        raster = _Raster(piece.x0_mm, piece.y0_mm, piece.step_mm, piece.constant.shape[1], piece.constant.shape[0])
+        chain, at = [inner], k - sign
+        while len(chain) < 3 and (next_parts := _linked(planes, chain[-1], at, -sign)):
+            chain.append(next_parts)
+            at -= sign
+        # depth below the end plane, positive inwards
+        depth = [sign * (planes[k].z_mm - planes[k - sign * n].z_mm) for n in range(len(chain) + 1)]
+        q = [piece.constant, *(raster.level_set(c) for c in chain)]
+        curvature = np.zeros_like(q[0])
+        if len(q) > 2:
+            curvature = _second_derivative(q[0], q[1], q[2], depth[:3])
+            if len(q) > 3:
+                curvature = _minmod(curvature, _second_derivative(q[1], q[2], q[3], depth[1:4]))
+            else:
+                curvature = _monotone(curvature, q[1] - q[0], depth[1])
+        inwards = (q[1] - q[0]) / depth[1] - curvature * depth[1] / 2.0
+        yield replace(piece, linear=-inwards * height, quadratic=curvature / 2.0 * height**2, never_grow=True)
+
+
+# --- rasters ---
+
+
+def _raster(parts: Parts, height_mm: float, resolution: Resolution) -> _Raster | None:
+    """A raster that holds the parts, with room for what lies between them; None when there is no area."""
+    radius = max((p.characteristic_radius_mm for p in parts), default=0.0)
+    if radius <= 0:
+        return None
+    bounds = np.array([p.geometry.bounds for p in parts])
+    (x_low, y_low), (x_high, y_high) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    step = min(max(radius / NODES_PER_RADIUS, resolution.finest_mm), resolution.coarsest_mm)
+    pad = 2.0 * step + 0.25 * height_mm
+    width, depth = x_high - x_low + 2 * pad, y_high - y_low + 2 * pad
+    step = max(step, float(np.sqrt(width * depth / MAX_RASTER_NODES)))
+    nx, ny = int(np.ceil(width / step)) + 1, int(np.ceil(depth / step)) + 1
+    centre_x, centre_y = (x_low + x_high) / 2.0, (y_low + y_high) / 2.0
+    return _Raster(centre_x - step * (nx - 1) / 2.0, centre_y - step * (ny - 1) / 2.0, step, nx, ny)
+
+
+def _sublayers(height_mm: float, step_mm: float) -> int:
+    """An even number, so that the middle of a piece falls between two layers."""
+    return 2 * int(np.clip(np.ceil(height_mm / step_mm / 2.0), 1, MAX_SUBLAYERS // 2))
