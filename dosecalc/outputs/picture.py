@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dosecalc.outputs.dvh_records import DvhRecord
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from dosecalc.geometry import Grid, Volume
+from dosecalc.outputs.dvh_records import DvhRecord
 from dosecalc.patient.masks import fractional_mask
 from dosecalc.patient.structures import Structure
 
@@ -53,8 +53,6 @@ class PictureContent:
         What is shown in grey.
     window : (lower, upper)
         Values of the background shown black and white.
-    background_name : str
-        For the caption (``CT``, ``density``).
     dose : Volume
         Gy.
     centre_mm : (x, y, z)
@@ -71,7 +69,6 @@ class PictureContent:
     subtitle: str
     background: Volume
     window: tuple[float, float]
-    background_name: str
     dose: Volume
     centre_mm: Point
     reference_gy: float

@@ -1,15 +1,12 @@
 """From a study and a request to dose and DVHs: what the server, the command line and a notebook all call."""
 
-from dosecalc.recompute.case import Case, choose_case
 from dosecalc.recompute.request import GridRequest, RecomputeRequest
 from dosecalc.recompute.run import Recomputation, machine_mapping, recompute
 
 __all__ = [
-    "Case",
     "GridRequest",
     "Recomputation",
     "RecomputeRequest",
-    "choose_case",
     "machine_mapping",
     "recompute",
 ]

@@ -47,7 +47,7 @@ def dose_region(patient: Patient, plan: Plan) -> tuple[Point, Point]:
     if np.any(lower >= upper):
         raise GeometryError(
             "BEAMS_MISS",
-            "No beam of the plan comes within 10 cm of the patient: plan and CT (or structures) do not belong together.",
+            "No beam of the plan comes within 10 cm of the patient: plan and CT do not belong together.",
         )
     return _point(lower), _point(upper)
 

@@ -58,19 +58,24 @@ class RecomputeRequest:
     plan : str
         SOP Instance UID or label of the RTPLAN; may be empty when the study holds one.
     structure_set_uid : str
-        SOP Instance UID of the RTSTRUCT; empty means the one that the plan refers to, or the study's only one.
+        SOP Instance UID of the RTSTRUCT; empty means the one that the plan refers to, or the only one that fits.
     ct_series_uid : str
-        Series of the CT; empty means the one in the structures' frame of reference, or the study's only one.
+        Series of the CT; empty means the one that the structures refer to, or the only one in their frame.
     machines : tuple of str
         Names (or paths) of machine models among which each beam finds the one that has its energy.
     mapping_yaml : str
         Text of a machine-mapping file; excludes ``machines``. Without both, the shipped models are found by the
         treatment machine names that they claim.
+    mapping_folder : str
+        Where model files lie that the mapping names; without it they are refused.
     engine : str
     device : 'cpu', 'cuda' or 'auto'
     grid : GridRequest
     density_g_cm3 : mapping of structure name to float
         Mass density, g/cm3, that overrides the CT in that structure, and makes a computation without a CT possible.
+        Where structures overlap, later ones lie over earlier ones.
+    without_ct : bool
+        Take no CT, even if there is one: density from the list and from what the structure set states.
     hu_curve : str
         Name of the HU calibration curve, or a path; empty means the generic one.
     threads : int
@@ -82,10 +87,12 @@ class RecomputeRequest:
     ct_series_uid: str = ""
     machines: tuple[str, ...] = ()
     mapping_yaml: str = ""
+    mapping_folder: str = field(default="", compare=False)
     engine: str = "collapsed_cone"
     device: str = "auto"
     grid: GridRequest = field(default_factory=GridRequest)
     density_g_cm3: Mapping[str, float] = field(default_factory=dict)
+    without_ct: bool = False
     hu_curve: str = ""
     threads: int = field(default=0, compare=False)
 
@@ -93,17 +100,17 @@ class RecomputeRequest:
         if self.machines and self.mapping_yaml:
             raise InputError("MACHINE_OPTIONS", "Name machine models or give a mapping, not both.", field="machines")
         for name, density in self.density_g_cm3.items():
-            if not 0 < density <= 25:
+            if not 0 <= density <= 25:
                 raise InputError(
                     "DENSITY_VALUE",
-                    "A density must lie above 0 and be at most 25 g/cm3.",
+                    "A density must lie between 0 (air) and 25 g/cm3.",
                     structure=name,
                     field="density_g_cm3",
                 )
 
-    def canonical_json(self) -> str:
-        """The request as JSON that is the same for equal requests."""
-        content: dict[str, Any] = {
+    def as_dict(self) -> dict[str, Any]:
+        """The request as plain data, without ``threads``."""
+        return {
             "plan": self.plan,
             "structure_set_uid": self.structure_set_uid,
             "ct_series_uid": self.ct_series_uid,
@@ -117,10 +124,14 @@ class RecomputeRequest:
                 "like_rtdose_uid": self.grid.like_rtdose_uid,
                 "exact": None if self.grid.exact is None else asdict(self.grid.exact),
             },
-            "density_g_cm3": dict(sorted(self.density_g_cm3.items())),
+            "density_g_cm3": list(self.density_g_cm3.items()),  # in order: later ones lie over earlier ones
+            "without_ct": self.without_ct,
             "hu_curve": self.hu_curve,
         }
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def canonical_json(self) -> str:
+        """The request as JSON that is the same for equal requests."""
+        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def sha256(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
-from dosecalc.dicom.study import Study
+from dosecalc.dicom.study import Case, Study
 from dosecalc.dose import Dose
 from dosecalc.dose.dvh import Dvh, compute_dvh
 from dosecalc.engine import CancelCheck, DoseSettings, Progress, ProgressCallback, compute_dose
@@ -19,7 +20,6 @@ from dosecalc.patient.hu import DEFAULT_CURVE, load_curve
 from dosecalc.patient.model import Patient
 from dosecalc.patient.structures import StructureSet
 from dosecalc.plan.support import check_supported
-from dosecalc.recompute.case import Case, choose_case, raise_problem_of
 from dosecalc.recompute.region import dose_region
 from dosecalc.recompute.request import RecomputeRequest
 
@@ -90,7 +90,9 @@ def recompute(
         ``cancelled`` returned True.
     """
     report = _Reporter(progress, cancelled)
-    case = choose_case(study, request)
+    case = study.select(request.plan or None, request.structure_set_uid or None, request.ct_series_uid or None)
+    if request.without_ct:
+        case = replace(case, ct=None)
     check_supported(case.plan)
     machines = machine_mapping(request)
     for beam in case.plan.beams:  # an unknown machine is told before the patient is built
@@ -108,7 +110,7 @@ def recompute(
     )
     dvhs = _timed(seconds, "dvh", lambda: _dvhs(case.structures, dose, report))
     report.at(1.0, "done")
-    notes = (*case.notes, *patient.notes, *(case.ct.notes if case.ct else ()), *case.plan.skipped_beams)
+    notes = (*_without_ct(case, request), *case.notes, *patient.notes, *_reader_notes(case))
     return Recomputation(case, patient, dose, dvhs, seconds, tuple(dict.fromkeys(notes)), request)
 
 
@@ -121,23 +123,40 @@ def machine_mapping(request: RecomputeRequest) -> MachineMapping:
         ``MACHINE_UNKNOWN`` and others of the loader.
     """
     if request.mapping_yaml:
-        return MachineMapping.from_text(request.mapping_yaml)
+        folder = Path(request.mapping_folder) if request.mapping_folder else None
+        return MachineMapping.from_text(request.mapping_yaml, folder=folder)
     if request.machines:
-        machines: list[Machine] = [load_machine(name) for name in request.machines]
-        return MachineMapping.of(machines)
+        return MachineMapping.of([load_machine(name) for name in request.machines])
     return MachineMapping.default()
 
 
 def _patient(case: Case, request: RecomputeRequest) -> Patient:
-    if case.ct is None and not request.density_g_cm3:
+    asked_for = request.without_ct or bool(request.density_g_cm3)
+    if case.ct is None and not asked_for:
+        if case.ct_problem is not None:
+            raise case.ct_problem
         raise PatientError(
             "DENSITY_UNKNOWN",
             "There is no CT in the plan's frame of reference. Add it, or give densities of structures "
             "(--density 'BODY=1.0,Lungs=0.26') to compute without one.",
             field="density",
         )
-    curve = load_curve(request.hu_curve or DEFAULT_CURVE) if case.ct is not None else None
+    curve = load_curve(request.hu_curve or DEFAULT_CURVE)
     return build_patient(case.ct, case.structures, curve=curve, density_overrides=request.density_g_cm3 or None)
+
+
+def _without_ct(case: Case, request: RecomputeRequest) -> list[str]:
+    if case.ct is not None:
+        return []
+    if request.without_ct or case.ct_problem is None:
+        return ["computed without a CT: density from structures only"]
+    return [f"computed without a CT, which could not be used: {case.ct_problem.message}"]
+
+
+def _reader_notes(case: Case) -> tuple[str, ...]:
+    of_ct = case.ct.notes if case.ct else ()
+    of_structures = case.structures.notes if case.structures else ()
+    return (*of_ct, *of_structures, *(f"left out: beam {b}" for b in case.plan.skipped_beams))
 
 
 def _settings(study: Study, case: Case, patient: Patient, request: RecomputeRequest) -> DoseSettings:
@@ -159,7 +178,7 @@ def _grid_like(study: Study, uid: str) -> Grid:
     for dose in study.doses:
         if dose.sop_instance_uid == uid:
             return dose.volume.grid
-    raise_problem_of(study, uid)
+    raise_problem_of(study, RtDoseError)
     raise DicomError(
         "RTDOSE_UNKNOWN", "The study holds no RTDOSE of this UID that can be read.", field="grid.like_rtdose_uid"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,7 +258,7 @@ class Phantom:
             )
         cuts = sorted({round(float(t), 9) for c in crossings for t in c})
         layers: list[Slab] = []
-        for near, far in zip(cuts[:-1], cuts[1:], strict=True):
+        for near, far in pairwise(cuts):
             middle = start + along * (near + far) / 2
             inside = [r for r in self.regions if bool(r.box.contains(middle))]
             region = inside[-1]
@@ -321,13 +322,13 @@ def hu_from_density(curve: HuCurve, density_g_cm3: NDArray[np.float32]) -> NDArr
     """Hounsfield units that a calibration curve turns into these densities; clipped to the curve's ends."""
     hu, density = np.array([p.hu for p in curve.points]), np.array([p.density_g_cm3 for p in curve.points])
     rising = np.concatenate([[True], np.diff(density) > 0])
-    return np.interp(density_g_cm3, density[rising], hu[rising]).astype(np.float32)
+    return np.asarray(np.interp(density_g_cm3, density[rising], hu[rising]), dtype=np.float32)
 
 
 def _overlap(edges_mm: FloatArray, lower: float, upper: float) -> FloatArray:
     """Share of each interval between edges that lies between two bounds, float64 [n], 0 to 1."""
     covered = np.minimum(edges_mm[1:], upper) - np.maximum(edges_mm[:-1], lower)
-    return np.clip(covered, 0.0, None) / np.diff(edges_mm)
+    return np.asarray(np.clip(covered, 0.0, None) / np.diff(edges_mm))
 
 
 def _crossing(start: FloatArray, along: FloatArray, box: Box) -> tuple[float, float] | None:
