@@ -56,7 +56,7 @@ class GridRequest(_message.Message):
     def __init__(self, spacing_mm: _Optional[_Union[_geometry_pb2.Vector3, _Mapping]] = ..., box: _Optional[_Union[_geometry_pb2.Box, _Mapping]] = ..., like_rtdose_uid: _Optional[str] = ...) -> None: ...
 
 class DoseRequest(_message.Message):
-    __slots__ = ("study", "plan_uid", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "density_g_cm3", "hu_curve", "threads")
+    __slots__ = ("study", "plan", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "density_g_cm3", "hu_curve", "threads")
     class DensityGCm3Entry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,7 +65,7 @@ class DoseRequest(_message.Message):
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     STUDY_FIELD_NUMBER: _ClassVar[int]
-    PLAN_UID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     STRUCTURE_SET_UID_FIELD_NUMBER: _ClassVar[int]
     CT_SERIES_UID_FIELD_NUMBER: _ClassVar[int]
     MACHINES_FIELD_NUMBER: _ClassVar[int]
@@ -77,7 +77,7 @@ class DoseRequest(_message.Message):
     HU_CURVE_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     study: str
-    plan_uid: str
+    plan: str
     structure_set_uid: str
     ct_series_uid: str
     machines: _containers.RepeatedScalarFieldContainer[str]
@@ -88,7 +88,7 @@ class DoseRequest(_message.Message):
     density_g_cm3: _containers.ScalarMap[str, float]
     hu_curve: str
     threads: int
-    def __init__(self, study: _Optional[str] = ..., plan_uid: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., density_g_cm3: _Optional[_Mapping[str, float]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
+    def __init__(self, study: _Optional[str] = ..., plan: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., density_g_cm3: _Optional[_Mapping[str, float]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
 
 class BeamProgress(_message.Message):
     __slots__ = ("beam_number", "fraction")

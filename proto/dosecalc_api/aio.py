@@ -1,0 +1,242 @@
+"""The client library for asyncio; the methods of `dosecalc_api.client.Client`, awaitable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from dosecalc_api.errors import DosecalcApiError, from_job_error, from_rpc_error
+from dosecalc_api.options import CHANNEL_OPTIONS, Tls
+from dosecalc_api.results import DoseArray, UploadedStudy
+from dosecalc_api.transfer import Blob, Download, Source, gather, refs
+from dosecalc_api.v1 import (
+    dose_pb2,
+    dose_pb2_grpc,
+    info_pb2,
+    info_pb2_grpc,
+    machine_pb2,
+    machine_pb2_grpc,
+    study_pb2,
+    study_pb2_grpc,
+)
+
+_RETRY_PAUSE_S = 0.3
+
+
+@contextmanager
+def _api_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None
+
+
+class AsyncClient:
+    """A connection to a server, for asyncio; an async context manager.
+
+    Every method raises `DosecalcApiError`. Uploads, watches and downloads go on where they were when the server was
+    away for less than ``patience_s``.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port``.
+    tls : Tls or None
+        None speaks in the clear.
+    timeout_s, patience_s : float
+        For calls that are not streams; how long a server may be away during a stream; seconds.
+    """
+
+    def __init__(
+        self, address: str, *, tls: Tls | None = None, timeout_s: float = 60.0, patience_s: float = 30.0
+    ) -> None:
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+        self._timeout_s, self._patience_s = timeout_s, patience_s
+        # one set of generated stubs serves both libraries; what they return is awaitable on an asyncio channel
+        channel: Any = self._channel
+        self._studies: Any = study_pb2_grpc.StudyServiceStub(channel)
+        self._doses: Any = dose_pb2_grpc.DoseServiceStub(channel)
+        self._machines: Any = machine_pb2_grpc.MachineServiceStub(channel)
+        self._infos: Any = info_pb2_grpc.InfoServiceStub(channel)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; jobs go on."""
+        await self._channel.close()
+
+    async def info(self) -> info_pb2.Info:
+        """Version, devices, engines, limits."""
+        with _api_errors():
+            info: info_pb2.Info = await self._infos.GetInfo(info_pb2.GetInfoRequest(), timeout=self._timeout_s)
+            return info
+
+    async def machines(self) -> list[machine_pb2.Machine]:
+        """All machine models."""
+        machines: list[machine_pb2.Machine] = []
+        token = ""
+        with _api_errors():
+            while True:
+                request = machine_pb2.ListMachinesRequest(page_token=token)
+                page = await self._machines.ListMachines(request, timeout=self._timeout_s)
+                machines += page.machines
+                token = page.next_page_token
+                if not token:
+                    return machines
+
+    async def upload_files(self, sources: Iterable[Source]) -> UploadedStudy:
+        """Make a study of files, folders, zip archives or bytes, sending only what the server does not hold."""
+        blobs = await asyncio.to_thread(gather, sources)
+        patience = _Patience(self._patience_s)
+        sent = 0
+        while True:
+            try:
+                with _api_errors():
+                    missing = await self._missing(blobs)
+                    if missing:
+                        await self._send(missing)
+                        sent += len(missing)
+                    request = study_pb2.CreateStudyRequest(sha256=[b.sha256 for b in blobs])
+                    study = await self._studies.CreateStudy(request, timeout=self._timeout_s)
+                return UploadedStudy.of(study, {b.sha256.hex(): b.label for b in blobs}, sent)
+            except DosecalcApiError as error:
+                await patience.pause_or_raise(error)
+
+    async def delete_study(self, study: str) -> None:
+        """Remove a study, its finished jobs and their results."""
+        with _api_errors():
+            await self._studies.DeleteStudy(study_pb2.DeleteStudyRequest(name=study), timeout=self._timeout_s)
+
+    async def submit(self, request: dose_pb2.DoseRequest) -> dose_pb2.Job:
+        """Queue a computation; the job may be done already. See `dosecalc_api.options.dose_request`."""
+        return await self._job("CreateJob", dose_pb2.CreateJobRequest(request=request))
+
+    async def job(self, name: str) -> dose_pb2.Job:
+        """A job as it is now."""
+        return await self._job("GetJob", dose_pb2.GetJobRequest(name=name))
+
+    async def jobs(self, study: str = "") -> AsyncIterator[dose_pb2.Job]:
+        """All jobs, of one study or of all, newest first."""
+        token = ""
+        while True:
+            with _api_errors():
+                request = dose_pb2.ListJobsRequest(study=study, page_token=token)
+                page = await self._doses.ListJobs(request, timeout=self._timeout_s)
+            for job in page.jobs:
+                yield job
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def watch(self, name: str) -> AsyncIterator[dose_pb2.Job]:
+        """The job now and after every change, until it is done."""
+        patience = _Patience(self._patience_s)
+        while True:
+            try:
+                with _api_errors():
+                    async for job in self._doses.WatchJob(dose_pb2.WatchJobRequest(name=name)):
+                        patience.renew()
+                        yield job
+                        if job.done:
+                            return
+            except DosecalcApiError as error:
+                await patience.pause_or_raise(error)
+
+    async def wait(self, name: str, on_change: Callable[[dose_pb2.Job], None] | None = None) -> dose_pb2.Job:
+        """The job when it has succeeded; raises why it failed, or ``CANCELLED``."""
+        async for job in self.watch(name):
+            if on_change is not None:
+                on_change(job)
+        if job.state == dose_pb2.JOB_STATE_FAILED:
+            raise from_job_error(job.error)
+        if job.state == dose_pb2.JOB_STATE_CANCELLED:
+            raise DosecalcApiError("CANCELLED", "The job was cancelled.", grpc.StatusCode.CANCELLED)
+        return job
+
+    async def cancel(self, name: str) -> dose_pb2.Job:
+        """Stop a job; the job after that."""
+        return await self._job("CancelJob", dose_pb2.CancelJobRequest(name=name))
+
+    async def delete_job(self, name: str) -> None:
+        """Forget a job that is done, and its results."""
+        with _api_errors():
+            await self._doses.DeleteJob(dose_pb2.DeleteJobRequest(name=name), timeout=self._timeout_s)
+
+    async def download_dose(self, job: str, beam: int | None = None) -> bytes:
+        """The RTDOSE file of the plan, or of the beam of this number."""
+        return (await self._download(Download(job, beam, dose_pb2.DOSE_FORMAT_RTDOSE))).content()
+
+    async def dose_array(self, job: str, beam: int | None = None) -> DoseArray:
+        """The dose of the plan, or of the beam of this number, as an array."""
+        download = await self._download(Download(job, beam, dose_pb2.DOSE_FORMAT_RAW_FLOAT32))
+        assert download.header is not None
+        return DoseArray.of(download.header, download.content())
+
+    async def dvhs(self, job: str, structures: Sequence[str] = ()) -> list[dose_pb2.Dvh]:
+        """Dose-volume histograms and statistics, of these structures or of all."""
+        with _api_errors():
+            request = dose_pb2.GetDvhsRequest(job=job, structures=structures)
+            return [dvh async for dvh in self._doses.GetDvhs(request, timeout=self._timeout_s)]
+
+    async def _job(self, method: str, request: object) -> dose_pb2.Job:
+        with _api_errors():
+            job: dose_pb2.Job = await getattr(self._doses, method)(request, timeout=self._timeout_s)
+            return job
+
+    async def _missing(self, blobs: Sequence[Blob]) -> list[Blob]:
+        request = study_pb2.FindMissingBlobsRequest(blobs=refs(blobs))
+        answer = await self._studies.FindMissingBlobs(request, timeout=self._timeout_s)
+        missing = set(answer.missing_sha256)
+        return [b for b in blobs if b.sha256 in missing]
+
+    async def _send(self, blobs: Sequence[Blob]) -> None:
+        async def chunks() -> AsyncIterator[study_pb2.UploadBlobsRequest]:
+            for blob in blobs:
+                for chunk in blob.chunks():
+                    yield chunk
+
+        await self._studies.UploadBlobs(chunks())
+
+    async def _download(self, download: Download) -> Download:
+        patience = _Patience(self._patience_s)
+        while True:
+            try:
+                with _api_errors():
+                    async for response in self._doses.GetDose(download.request()):
+                        patience.renew()
+                        download.take(response)
+                return download
+            except DosecalcApiError as error:
+                await patience.pause_or_raise(error)
+
+
+class _Patience:
+    """How much longer to put up with a server that is away."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        self._until = time.monotonic() + self._seconds
+
+    async def pause_or_raise(self, error: DosecalcApiError) -> None:
+        if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > self._until:
+            raise error
+        await asyncio.sleep(_RETRY_PAUSE_S)

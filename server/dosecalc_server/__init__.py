@@ -1,0 +1,1 @@
+"""The gRPC service: takes studies, runs dose computations as jobs, keeps and gives their results."""

@@ -1,0 +1,96 @@
+"""What this server can compute with: machine models, engines, devices."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dosecalc.errors import MachineError
+from dosecalc.machine import MachineSummary, list_machines
+from dosecalc_api.v1 import info_pb2, machine_pb2
+from dosecalc_server.request import JobRequest
+
+ENGINES = (
+    info_pb2.EngineInfo(
+        name="collapsed_cone",
+        radiations=["PHOTON"],
+        devices=["cpu"],
+        quantity="dose to water-equivalent medium of local density",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Machine models and devices, as they were when the server started."""
+
+    machines: tuple[MachineSummary, ...]
+    devices: tuple[info_pb2.DeviceInfo, ...]
+
+    @classmethod
+    def of_this_machine(cls) -> Catalogue:
+        """The shipped machine models and the devices found here."""
+        return cls(tuple(sorted(list_machines(), key=lambda m: m.name)), (_cpu(),))
+
+    @property
+    def engine_names(self) -> tuple[str, ...]:
+        """Names of the dose algorithms, the default one first."""
+        return tuple(engine.name for engine in ENGINES)
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Device kinds that are here."""
+        return tuple(dict.fromkeys(device.kind for device in self.devices))
+
+    def machine(self, name: str) -> MachineSummary:
+        """A machine model's summary.
+
+        Raises
+        ------
+        MachineError
+            ``MACHINE_UNKNOWN``.
+        """
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        known = ", ".join(m.name for m in self.machines)
+        raise MachineError("MACHINE_UNKNOWN", f"There is no machine model {name!r}; there are {known}.", machine=name)
+
+    def machine_hashes(self, request: JobRequest) -> tuple[str, ...]:
+        """Content hashes of the models that a request may use; all of them when it names none.
+
+        Raises
+        ------
+        MachineError
+            ``MACHINE_UNKNOWN``.
+        """
+        if request.machines:
+            return tuple(self.machine(name).sha256 for name in request.machines)
+        return tuple(machine.sha256 for machine in self.machines)
+
+
+def machine_to_wire(machine: MachineSummary) -> machine_pb2.Machine:
+    """A machine model's summary as a message."""
+    return machine_pb2.Machine(
+        name=f"machines/{machine.name}",
+        description=machine.description,
+        sha256=machine.sha256,
+        schema_version=str(machine.schema_version),
+        generic=machine.generic,
+        energies=[machine_pb2.MachineEnergy(nominal_mv=mv, fluence_mode=mode) for mv, mode in machine.energies],
+        mlc=machine.mlc,
+    )
+
+
+def _cpu() -> info_pb2.DeviceInfo:
+    model = "CPU"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return info_pb2.DeviceInfo(kind="cpu", description=model, units=threads, memory_bytes=memory)

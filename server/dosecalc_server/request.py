@@ -1,0 +1,82 @@
+"""What a job computes, in the canonical form that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A checked dose request; what was left out has its default.
+
+    Parameters
+    ----------
+    study : str
+        Study id, 64 hexadecimal digits.
+    plan, structure_set_uid, ct_series_uid : str or None
+        UIDs; the plan may also be named by its label. None takes the only one, or the one that the others refer to.
+    machines : tuple of str
+        Names of machine models, ascending; empty resolves the plan's machine names.
+    mapping_yaml : str or None
+        A machine-mapping file.
+    engine : str
+    device : 'auto', 'cpu' or 'cuda'
+    spacing_mm : (dx, dy, dz) or None
+        None only with ``grid_like_uid``.
+    box_mm : ((x, y, z), (x, y, z)) or None
+        Lower and upper corner, patient frame.
+    grid_like_uid : str or None
+        SOP Instance UID of an RTDOSE whose grid is used.
+    density_g_cm3 : tuple of (structure name, g/cm3)
+        By name.
+    hu_curve : str or None
+    threads : int
+        CPU threads, 0 for all; does not change the result and is no part of the identity.
+    """
+
+    study: str
+    plan: str | None = None
+    structure_set_uid: str | None = None
+    ct_series_uid: str | None = None
+    machines: tuple[str, ...] = ()
+    mapping_yaml: str | None = None
+    engine: str = "collapsed_cone"
+    device: str = "auto"
+    spacing_mm: Triple | None = (3.0, 3.0, 3.0)
+    box_mm: tuple[Triple, Triple] | None = None
+    grid_like_uid: str | None = None
+    density_g_cm3: tuple[tuple[str, float], ...] = ()
+    hu_curve: str | None = None
+    threads: int = 0
+
+    def to_json(self) -> str:
+        """The canonical text: sorted keys, shortest round-trip numbers."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobRequest:
+        """The request that `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{f.name: _frozen(values[f.name]) for f in fields(cls)})
+
+    def job_id(self, machine_hashes: tuple[str, ...], version: str) -> str:
+        """Name of the job: a hash of everything that determines its result.
+
+        Parameters
+        ----------
+        machine_hashes : tuple of str
+            Content hashes of the machine models that the request may use.
+        version : str
+            Version of the engine.
+        """
+        identity = asdict(self) | {"threads": 0, "machine_hashes": sorted(machine_hashes), "version": version}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

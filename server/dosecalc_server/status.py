@@ -1,0 +1,133 @@
+"""From errors to gRPC: the one table of canonical codes, and the rich status that goes to the client."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from dosecalc import errors
+from dosecalc.errors import DosecalcError, InputError
+
+DOMAIN = "dosecalc"
+
+#: reasons whose code is not that of their class
+_BY_REASON = {
+    "BLOB_CHECKSUM": grpc.StatusCode.DATA_LOSS,
+    "CHUNK_CHECKSUM": grpc.StatusCode.DATA_LOSS,
+    "OFFSET_OUT_OF_RANGE": grpc.StatusCode.OUT_OF_RANGE,
+    "BLOB_NOT_UPLOADED": grpc.StatusCode.FAILED_PRECONDITION,
+    "STUDY_UNKNOWN": grpc.StatusCode.NOT_FOUND,
+    "STUDY_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
+    "JOB_UNKNOWN": grpc.StatusCode.NOT_FOUND,
+    "JOB_NOT_DONE": grpc.StatusCode.FAILED_PRECONDITION,
+    "JOB_NOT_SUCCEEDED": grpc.StatusCode.FAILED_PRECONDITION,
+    "RESULT_UNKNOWN": grpc.StatusCode.NOT_FOUND,
+    "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "TOO_MANY_STREAMS": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "STORE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "OBJECT_MISSING": grpc.StatusCode.DATA_LOSS,
+    "OBJECT_CORRUPT": grpc.StatusCode.DATA_LOSS,
+    "STORE_CORRUPT": grpc.StatusCode.DATA_LOSS,
+    "SERVER_STOPPING": grpc.StatusCode.UNAVAILABLE,
+    "WORKER_DIED": grpc.StatusCode.ABORTED,
+    "MACHINE_UNKNOWN": grpc.StatusCode.NOT_FOUND,
+    "STRUCTURE_UNKNOWN": grpc.StatusCode.NOT_FOUND,
+}
+
+_BY_CLASS: dict[type[DosecalcError], grpc.StatusCode] = {
+    errors.InputError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.DicomError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.GeometryError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.PatientError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.PlanError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.MachineError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DeviceError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.StoreError: grpc.StatusCode.UNAVAILABLE,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+}
+
+# a status travels in the trailing metadata, of which gRPC allows 8 KiB, in part percent-encoded
+_MAX_MESSAGE = 900
+_MAX_VALUE = 200
+_MAX_ENTRIES = 12
+
+
+class RequestError(InputError):
+    """A request with wrong fields, all of them named.
+
+    Parameters
+    ----------
+    violations : list of (field path, what is wrong with it)
+    """
+
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        text = "; ".join(f"{field}: {wrong}" for field, wrong in violations)
+        super().__init__("REQUEST_INVALID", f"The request is wrong. {text}", field=violations[0][0])
+        self.violations = violations
+
+
+def code_of(error: DosecalcError) -> grpc.StatusCode:
+    """The canonical code of an error: by its reason, else by the nearest class of the table."""
+    by_class = (_BY_CLASS[c] for c in type(error).__mro__ if c in _BY_CLASS)
+    return _BY_REASON.get(error.reason) or next(by_class, grpc.StatusCode.INTERNAL)
+
+
+def status_of(error: DosecalcError) -> status_pb2.Status:
+    """The google.rpc.Status of an error: ErrorInfo with reason and place, BadRequest where fields are to blame."""
+    status = _status(code_of(error), error.message, error.reason, error.where)
+    violations = error.violations if isinstance(error, RequestError) else _blamed(error)
+    if violations:
+        bad = error_details_pb2.BadRequest()
+        for field, wrong in violations[:_MAX_ENTRIES]:
+            bad.field_violations.add(field=_cut(field, _MAX_VALUE), description=_cut(wrong, _MAX_VALUE))
+        _pack(status, bad)
+    return status
+
+
+def internal_status(incident: str) -> status_pb2.Status:
+    """What a client learns of an error that nobody foresaw: under which id the server's log has it."""
+    message = f"An internal error happened; the server's log has it as incident {incident}."
+    return _status(grpc.StatusCode.INTERNAL, message, "INTERNAL_ERROR", {"incident": incident})
+
+
+def failure_json(error: DosecalcError) -> str:
+    """An error as a job keeps it."""
+    return _failure(code_of(error), error.reason, error.message, error.where)
+
+
+def internal_json(incident: str) -> str:
+    """An unforeseen error as a job keeps it."""
+    message = f"An internal error happened; the server's log has it as incident {incident}."
+    return _failure(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR", message, {"incident": incident})
+
+
+def _failure(code: grpc.StatusCode, reason: str, message: str, where: dict[str, str]) -> str:
+    return json.dumps({"code": code.value[0], "reason": reason, "message": message, "metadata": where})
+
+
+def _blamed(error: DosecalcError) -> list[tuple[str, str]]:
+    if isinstance(error, InputError) and "field" in error.where:
+        return [(error.where["field"], error.message)]
+    return []
+
+
+def _status(code: grpc.StatusCode, message: str, reason: str, where: dict[str, str]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=_cut(message, _MAX_MESSAGE))
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    for key, value in list(where.items())[:_MAX_ENTRIES]:
+        info.metadata[key] = _cut(value, _MAX_VALUE)
+    _pack(status, info)
+    return status
+
+
+def _pack(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
