@@ -116,6 +116,11 @@ class HuCurve(BaseModel):
         starts = np.array([m.from_g_cm3 for m in self.materials[1:]], dtype=np.float32)
         return np.searchsorted(starts, density_g_cm3, side="right").astype(np.uint8)
 
+    def material_of(self, density_g_cm3: float) -> str:
+        """Name of the material of one density."""
+        index = self.material_index(np.array([density_g_cm3], dtype=np.float32))
+        return self.material_names[int(index[0])]
+
     def _check_range(self, hu: NDArray[Any]) -> None:
         if not hu.size:
             return

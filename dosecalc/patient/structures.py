@@ -91,7 +91,8 @@ class StructureSet:
         hits = hits or [s for s in self.structures if s.name.casefold() == name.casefold()]
         if not hits:
             known = ", ".join(repr(s.name) for s in self.structures) or "none"
-            raise PatientError("STRUCTURE_UNKNOWN", f"There is no structure {name!r}; there are {known}.", structure=name)
+            why = f"There is no structure {name!r}; there are {known}."
+            raise PatientError("STRUCTURE_UNKNOWN", why, structure=name)
         if len(hits) > 1:
             raise PatientError("STRUCTURE_AMBIGUOUS", f"{len(hits)} structures are called {name!r}.", structure=name)
         return hits[0]
@@ -113,7 +114,6 @@ class StructureSet:
                 return hits[0]
             if len(hits) > 1:
                 names = ", ".join(repr(s.name) for s in hits)
-                raise PatientError(
-                    "EXTERNAL_AMBIGUOUS", f"Several structures could be the External: {names}; keep one.", structure=names
-                )
+                why = f"Several structures could be the External: {names}; keep one."
+                raise PatientError("EXTERNAL_AMBIGUOUS", why, structure=names)
         return None
