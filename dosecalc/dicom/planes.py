@@ -21,8 +21,8 @@ AXIS_TOLERANCE = 5e-4
 SAME_POSITION_MM = 0.1
 #: planes are called evenly spaced when none is off its place by more than this part of the spacing ...
 EVEN_FRACTION = 0.02
-#: ... or by this much, which positions rounded to 0.1 mm have
-EVEN_MM = 0.051
+#: ... or by this much, which is what positions rounded to 0.1 mm have (the plane's own rounding and the ends')
+EVEN_MM = 0.1001
 #: pixels and planes outside these are damage
 SPACING_LIMITS_MM = (0.01, 100.0)
 FURTHEST_MM = 1e5
@@ -60,7 +60,7 @@ def read_orientation(ds: Dataset, file: str, error: ErrorType) -> Orientation:
     axes = np.argmax(np.abs(cosines), axis=1)
     off = np.delete(cosines[0], axes[0]), np.delete(cosines[1], axes[1])
     if axes[0] == axes[1] or np.max(np.abs(off)) > AXIS_TOLERANCE:
-        tilt = np.degrees(np.max(np.linalg.norm(off, axis=1)))
+        tilt = np.degrees(np.arcsin(min(1.0, np.max(np.linalg.norm(off, axis=1)))))
         raise error(
             "ORIENTATION_OBLIQUE",
             f"The image is tilted or oblique (about {tilt:.2f} degrees off the patient's axes); dosecalc takes images "
