@@ -9,7 +9,7 @@ import click
 
 from dosecalc import __version__
 from dosecalc.cli.compute import compute
-from dosecalc.cli.console import show_error
+from dosecalc.cli.console import ServerFailure, show_error
 from dosecalc.cli.devices import devices
 from dosecalc.cli.dvh import dvh
 from dosecalc.cli.machine import machine
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
         return EXIT_BAD_INPUT
     except DosecalcError as error:
         show_error(error)
-        return EXIT_BAD_INPUT
+        return EXIT_UNEXPECTED if isinstance(error, ServerFailure) else EXIT_BAD_INPUT
     except BrokenPipeError:
         return EXIT_UNEXPECTED  # whoever read standard output is gone; there is nobody to tell
     except Exception:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+class ServerFailure(DosecalcError):
+    """The server, or the way to it, failed; nothing is wrong with the input."""
+
+
 def error_console() -> Console:
     """A console on standard error."""
     from rich.console import Console

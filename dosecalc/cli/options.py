@@ -14,7 +14,7 @@ Point = tuple[float, float, float]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class SpacingType(click.ParamType):
+class SpacingType(click.ParamType[Point]):
     """``MM`` or ``MM,MM,MM`` (x, y, z)."""
 
     name = "MM[,MM,MM]"
@@ -35,7 +35,7 @@ class SpacingType(click.ParamType):
         return numbers[0], numbers[1], numbers[2]
 
 
-class BoxType(click.ParamType):
+class BoxType(click.ParamType[tuple[Point, Point]]):
     """``X0,Y0,Z0,X1,Y1,Z1``: two corners."""
 
     name = "X0,Y0,Z0,X1,Y1,Z1"
@@ -48,7 +48,7 @@ class BoxType(click.ParamType):
         if len(n) != 6 or not all(a < b for a, b in zip(n[:3], n[3:], strict=True)):
             raise InputError(
                 "GRID_BOX_EMPTY",
-                f"{value!r} is no box: give six numbers, the lower corner x, y, z, then the upper one, which lies above.",
+                f"{value!r} is no box: give six numbers, the lower corner and then the upper one.",
                 field="box",
             )
         return (n[0], n[1], n[2]), (n[3], n[4], n[5])

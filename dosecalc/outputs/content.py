@@ -23,7 +23,7 @@ from dosecalc.recompute import Recomputation, RecomputeRequest
 #: shape of ``summary.json``; raised when a field changes its meaning
 SUMMARY_SCHEMA = 1
 #: Hounsfield units shown black and white: lung and air still differ, and so do soft tissue and bone
-_HU_WINDOW = (-700.0, 700.0)
+_HU_WINDOW = (-1000.0, 500.0)
 _DENSITY_WINDOW = (0.0, 1.8)
 
 
@@ -132,7 +132,7 @@ def summary_of(computed: Recomputation) -> dict[str, Any]:
     """What is kept of a computation besides its dose: versions, hashes, settings, times, warnings; no personal data."""
     dose = computed.dose
     return {
-        **_head(computed.request),
+        **summary_head(computed.request),
         "plan": plan_facts(computed.case),
         "dose": {
             "engine": dose.engine,
@@ -155,7 +155,8 @@ def summary_of(computed: Recomputation) -> dict[str, Any]:
     }
 
 
-def _head(request: RecomputeRequest) -> dict[str, Any]:
+def summary_head(request: RecomputeRequest) -> dict[str, Any]:
+    """Versions and the request: how every summary begins."""
     return {
         "schema_version": SUMMARY_SCHEMA,
         "notice": "dosecalc is not a medical device",

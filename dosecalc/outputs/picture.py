@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from dosecalc.geometry import Grid, Volume
@@ -115,45 +116,58 @@ def draw_dose(content: PictureContent) -> bytes:
     bytes
         A PNG file, about 1500 x 1120 pixels.
     """
-    figure = Figure(figsize=(13.6, 10.2), dpi=110, facecolor=_PAPER)
+    figure = Figure(figsize=(15.0, 9.8), dpi=100, facecolor=_PAPER)
     FigureCanvasAgg(figure)
-    panels = figure.add_gridspec(2, 2, left=0.03, right=0.975, top=0.905, bottom=0.09, wspace=0.10, hspace=0.13)
+    panels = figure.add_gridspec(
+        2, 3, left=0.035, right=0.985, top=0.895, bottom=0.075, wspace=0.11, hspace=0.14, height_ratios=(1.3, 1.0)
+    )
     colors = _colors(content.structures)
     shown = _worth_showing(content.structures, content.dvhs)
-    for view, place in zip(_VIEWS, ((0, 0), (0, 1), (1, 0)), strict=True):
-        _draw_plane(figure.add_subplot(panels[place]), view, content, shown, colors)
-    dvh_panel = panels[1, 1].subgridspec(1, 1)
-    _draw_dvhs(figure.add_subplot(dvh_panel[0, 0]), content, shown, colors)
-    _draw_texts(figure, content)
+    for column, view in enumerate(_VIEWS):
+        _draw_plane(figure.add_subplot(panels[0, column]), view, content, shown, colors)
+    curves = figure.add_subplot(panels[1, :2])
+    _draw_dvhs(curves, content, shown, colors)
+    _draw_key(figure.add_subplot(panels[1, 2]), content, shown, colors)
+    figure.text(0.02, 0.967, content.title, color=_INK, fontsize=15, weight="bold", va="center")
+    figure.text(0.02, 0.936, content.subtitle, color=_FAINT, fontsize=9.5, va="center")
+    figure.text(0.02, 0.018, "Not a medical device: for research and independent checking.", color=_FAINT, fontsize=8.5)
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor=_PAPER, metadata={"Software": "dosecalc"})
     return file.getvalue()
 
 
-def _draw_texts(figure: Figure, content: PictureContent) -> None:
-    figure.text(0.03, 0.962, content.title, color=_INK, fontsize=15, weight="bold", va="center")
-    figure.text(0.03, 0.932, content.subtitle, color=_FAINT, fontsize=9.5, va="center")
-    lines = [
-        Line2D([], [], color=color, linewidth=2, label=f"{percent * content.reference_gy / 100:.3g} Gy ({percent:g} %)")
-        for percent, color in _ISODOSES
-        if percent * content.reference_gy / 100 <= float(content.dose.values.max(initial=0.0))
+def _draw_key(axes: Axes, content: PictureContent, shown: Sequence[Structure], colors: dict[int, Color]) -> None:
+    """What the lines mean: isodoses in Gy, structures by colour."""
+    axes.set_axis_off()
+    maximum = float(content.dose.values.max(initial=0.0))
+    doses = [(percent * content.reference_gy / 100, percent, color) for percent, color in _ISODOSES]
+    isodoses = [
+        Line2D([], [], color=color, linewidth=2.2, label=f"{gy:.3g} Gy  ({percent:g} %)")
+        for gy, percent, color in doses
+        if gy <= maximum
     ]
-    legend = figure.legend(
-        handles=lines,
-        loc="lower left",
-        bbox_to_anchor=(0.03, 0.026),
-        ncols=len(_ISODOSES),
-        fontsize=9,
-        frameon=False,
-        labelcolor=_INK,
-        title=f"Isodoses (100 % = {content.reference_gy:.4g} Gy, {content.reference_name})",
-        title_fontsize=9,
-        alignment="left",
-    )
-    legend.get_title().set_color(_FAINT)
-    figure.text(
-        0.03, 0.014, "Not a medical device: for research and independent checking only.", color=_FAINT, fontsize=8
-    )
+    outlines = [
+        Line2D([], [], color=colors[s.number], linewidth=1.8, linestyle="dashed", label=_short(s.name)) for s in shown
+    ]
+    titles = (f"Isodoses, 100 % = {content.reference_gy:.4g} Gy\n({content.reference_name})", "Structures\n")
+    for handles, title, corner in ((isodoses, titles[0], (0.0, 1.03)), (outlines, titles[1], (0.54, 1.03))):
+        legend = axes.legend(
+            handles=handles,
+            title=title,
+            loc="upper left",
+            bbox_to_anchor=corner,
+            fontsize=9,
+            title_fontsize=9,
+            frameon=False,
+            labelcolor=_INK,
+            alignment="left",
+        )
+        legend.get_title().set_color(_FAINT)
+        axes.add_artist(legend)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
 # ---- planes ----------------------------------------------------------------------------------------------------------
@@ -193,7 +207,7 @@ def _draw_wash(axes: Axes, view: _View, content: PictureContent, position: float
         cmap=_WASH,
         vmin=0.0,
         vmax=107.0,
-        alpha=0.33,
+        alpha=0.42,
         extent=_extent(grid, view),
         origin="lower",
         interpolation="bilinear",
@@ -252,6 +266,7 @@ def _frame_view(axes: Axes, view: _View, content: PictureContent) -> None:
             color="white",
             fontsize=12,
             weight="bold",
+            path_effects=[withStroke(linewidth=2.5, foreground="black")],
             ha={0.015: "left", 0.985: "right"}.get(x, "center"),
             va={0.975: "top", 0.025: "bottom"}.get(y, "center"),
         )
@@ -343,7 +358,7 @@ def _draw_dvhs(axes: Axes, content: PictureContent, shown: Sequence[Structure], 
         if dvh is None or not dvh.volume_cm3 or not dvh.dose_gy:
             continue
         percent = 100.0 * np.asarray(dvh.cumulative_cm3) / dvh.volume_cm3
-        axes.plot(dvh.dose_gy, percent, color=colors[structure.number], linewidth=1.7, label=structure.name)
+        axes.plot(dvh.dose_gy, percent, color=colors[structure.number], linewidth=1.7)
         highest = max(highest, float(np.max(dvh.dose_gy)))
     axes.set_xlim(0.0, 1.03 * (highest or content.reference_gy))
     axes.set_ylim(0.0, 101.0)
@@ -354,7 +369,5 @@ def _draw_dvhs(axes: Axes, content: PictureContent, shown: Sequence[Structure], 
     axes.grid(color="#3c4043", linewidth=0.5)
     for spine in axes.spines.values():
         spine.set_color("#3c4043")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, labelcolor=_INK, facecolor=_PAPER, edgecolor="#3c4043", loc="upper right")
-    else:
+    if not axes.lines:
         axes.text(0.5, 0.5, "no structures", color=_FAINT, ha="center", transform=axes.transAxes)

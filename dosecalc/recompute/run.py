@@ -16,12 +16,12 @@ from dosecalc.errors import Cancelled, DicomError, PatientError
 from dosecalc.geometry import Grid
 from dosecalc.machine import MachineMapping, load_machine
 from dosecalc.patient.build import build_patient
-from dosecalc.patient.hu import DEFAULT_CURVE, load_curve
+from dosecalc.patient.hu import load_curve
 from dosecalc.patient.model import Patient
 from dosecalc.patient.structures import StructureSet
 from dosecalc.plan.support import check_supported
 from dosecalc.recompute.region import dose_region
-from dosecalc.recompute.request import RecomputeRequest
+from dosecalc.recompute.request import Point, RecomputeRequest
 
 T = TypeVar("T")
 
@@ -90,9 +90,7 @@ def recompute(
         ``cancelled`` returned True.
     """
     report = _Reporter(progress, cancelled)
-    case = study.select(request.plan or None, request.structure_set_uid or None, request.ct_series_uid or None)
-    if request.without_ct:
-        case = replace(case, ct=None)
+    case = choose_case(study, request)
     check_supported(case.plan)
     machines = machine_mapping(request)
     for beam in case.plan.beams:  # an unknown machine is told before the patient is built
@@ -100,7 +98,7 @@ def recompute(
 
     seconds: dict[str, float] = {}
     report.at(0.0, "building the patient")
-    patient = _timed(seconds, "patient", lambda: _patient(case, request))
+    patient = _timed(seconds, "patient", lambda: patient_of(case, request))
     report.at(_PATIENT_DONE, "preparing the dose")
     settings = _settings(study, case, patient, request)
     dose = _timed(
@@ -112,6 +110,12 @@ def recompute(
     report.at(1.0, "done")
     notes = (*_without_ct(case, request), *case.notes, *patient.notes, *_reader_notes(case))
     return Recomputation(case, patient, dose, dvhs, seconds, tuple(dict.fromkeys(notes)), request)
+
+
+def choose_case(study: Study, request: RecomputeRequest) -> Case:
+    """The plan that is asked for, with its structures and CT; see `Study.select` for the errors."""
+    case = study.select(request.plan or None, request.structure_set_uid or None, request.ct_series_uid or None)
+    return replace(case, ct=None, ct_problem=None) if request.without_ct else case
 
 
 def machine_mapping(request: RecomputeRequest) -> MachineMapping:
@@ -130,7 +134,14 @@ def machine_mapping(request: RecomputeRequest) -> MachineMapping:
     return MachineMapping.default()
 
 
-def _patient(case: Case, request: RecomputeRequest) -> Patient:
+def patient_of(case: Case, request: RecomputeRequest) -> Patient:
+    """The patient model of a case.
+
+    Raises
+    ------
+    PatientError, DicomError, InputError
+        There is no density, or the curve or a stated density is wrong.
+    """
     asked_for = request.without_ct or bool(request.density_g_cm3)
     if case.ct is None and not asked_for:
         if case.ct_problem is not None:
@@ -141,8 +152,13 @@ def _patient(case: Case, request: RecomputeRequest) -> Patient:
             "(--density 'BODY=1.0,Lungs=0.26') to compute without one.",
             field="density",
         )
-    curve = load_curve(request.hu_curve or DEFAULT_CURVE)
-    return build_patient(case.ct, case.structures, curve=curve, density_overrides=request.density_g_cm3 or None)
+    return build_patient(
+        case.ct,
+        case.structures,
+        curve=load_curve(request.hu_curve) if request.hu_curve else None,
+        density_overrides=request.density_g_cm3 or None,
+        patient_position=case.plan.beams[0].patient_position,
+    )
 
 
 def _without_ct(case: Case, request: RecomputeRequest) -> list[str]:
@@ -170,15 +186,21 @@ def _settings(study: Study, case: Case, patient: Patient, request: RecomputeRequ
         grid = Grid.covering(wanted.box_mm[0], wanted.box_mm[1], spacing)
     else:
         lower, upper = dose_region(patient, case.plan)
-        grid = Grid.covering(lower, upper, spacing)
+        # a voxel of surroundings, so that dose on the surface is interpolated, not cut off
+        grid = Grid.covering(_shifted(lower, spacing, -1), _shifted(upper, spacing, 1), spacing)
     return DoseSettings(request.engine, request.device, grid, spacing, request.threads)
+
+
+def _shifted(point: Point, by: Point, sign: int) -> Point:
+    x, y, z = (p + sign * b for p, b in zip(point, by, strict=True))
+    return x, y, z
 
 
 def _grid_like(study: Study, uid: str) -> Grid:
     for dose in study.doses:
         if dose.sop_instance_uid == uid:
             return dose.volume.grid
-    raise_problem_of(study, RtDoseError)
+    study.raise_problem("RTDOSE")
     raise DicomError(
         "RTDOSE_UNKNOWN", "The study holds no RTDOSE of this UID that can be read.", field="grid.like_rtdose_uid"
     )
