@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 
-from dosecalc.dose import Dose
-from dosecalc.errors import PlanError
+import numpy as np
+
+import dosecalc
+from dosecalc.dose import BeamDose, Dose
+from dosecalc.errors import DeviceError, GeometryError, InputError
 from dosecalc.geometry import Grid
-from dosecalc.machine import Machine
+from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
+from dosecalc.machine import Machine, MachineMapping
+from dosecalc.machine.model import Energy
 from dosecalc.patient.model import Patient
-from dosecalc.plan import Plan
+from dosecalc.patient.resample import patient_on_grid
+from dosecalc.patient.ssd import central_axis_ssd_mm
+from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
+from dosecalc.photon.fluence import check_geometry
+from dosecalc.plan import Beam, Plan
+from dosecalc.plan.support import check_supported
+from dosecalc_kernels.cpu import threads
 
-#: called with the progress of the computation; see `Progress`
-ProgressCallback = Callable[["Progress"], None]
-#: returns True when the caller wants the computation to stop
-CancelCheck = Callable[[], bool]
+#: engines by the name that requests use, with what they do
+ENGINES = {
+    "collapsed_cone": "Collapsed-cone superposition for megavoltage photons (Ahnesjo 1989, Med Phys 16:577)",
+}
+#: what the engine calls its result
+QUANTITIES = {
+    "water_equivalent": "dose to water-equivalent medium of local density",
+    "medium": "dose to medium",
+}
+#: a stated SSD that differs by more is worth a warning: patients differ by that from day to day, plans should not
+SSD_TOLERANCE_MM = 5.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,12 @@ class Progress:
     step: str = ""
 
 
+#: called with the progress of the computation; see `Progress`
+ProgressCallback = Callable[[Progress], None]
+#: returns True when the caller wants the computation to stop
+CancelCheck = Callable[[], bool]
+
+
 @dataclass(frozen=True)
 class DoseSettings:
     """What may be chosen for a computation. Frozen and hashable: part of a job's identity.
@@ -47,12 +74,15 @@ class DoseSettings:
     Parameters
     ----------
     engine : str
-        ``collapsed_cone``.
+        One of `ENGINES`.
     device : 'cpu', 'cuda' or 'auto'
+        ``auto`` takes the CPU in this version; ``cuda`` is an error as long as there is no CUDA engine.
     grid : Grid or None
-        The dose grid; None covers the External (or the density) with ``spacing_mm``.
+        The dose grid; None covers all matter of the patient with ``spacing_mm``.
     spacing_mm : (dx, dy, dz)
         Used when ``grid`` is None.
+    quantity : 'water_equivalent' or 'medium'
+        What is reported, see `QUANTITIES`.
     threads : int
         CPU threads, 0 for all; never changes the result.
     """
@@ -61,28 +91,204 @@ class DoseSettings:
     device: str = "auto"
     grid: Grid | None = None
     spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
+    quantity: str = "water_equivalent"
     threads: int = field(default=0, compare=False)
 
 
 def compute_dose(
     patient: Patient,
     plan: Plan,
-    machine: Machine,
+    machine: Machine | MachineMapping,
     settings: DoseSettings,
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Dose:
-    """Dose of a plan in a patient.
+    """Dose of a plan in a patient, Gy to the whole plan, all fractions.
+
+    Parameters
+    ----------
+    patient : Patient
+    plan : Plan
+    machine : Machine or MachineMapping
+        One model for every beam, or the rules that give each beam its own.
+    settings : DoseSettings
+    progress, cancelled : callable, optional
+        Called between steps of well under a second.
 
     Raises
     ------
     PlanError
         An element of the plan is not modelled; nothing was computed.
     MachineError
-        The machine model does not fit the plan.
+        No machine model fits a beam.
+    InputError
+        ``ENGINE_UNKNOWN``, ``QUANTITY_UNKNOWN``.
+    GeometryError
+        ``GRID_OUTSIDE_PATIENT``.
     DeviceError
         The device cannot be used.
     Cancelled
         ``cancelled`` returned True.
     """
-    raise PlanError("ENGINE_UNKNOWN", f"There is no engine {settings.engine!r}.")
+    start = time.perf_counter()
+    _check_settings(settings)
+    assignment = _assign(plan, machine)
+    compiled = threads.warm_up()
+    with threads.limit(settings.threads):
+        grid = settings.grid or _grid_of(patient, settings.spacing_mm)
+        whole, window = _cover_patient(grid, patient)
+        engine = CollapsedCone(patient_on_grid(patient, whole), CollapsedConeSettings(quantity=settings.quantity))
+        beams = _beams(engine, plan, assignment, window, patient, progress, cancelled or _never)
+        total = np.zeros(grid.shape, np.float32)
+        for b in beams:
+            total += b.dose_gy
+    machines = {m.name: m.sha256 for _, m, _ in assignment}
+    seconds = {**engine.stopwatch.seconds, "total": time.perf_counter() - start - compiled, "compile": compiled}
+    return Dose(
+        grid=grid,
+        total_gy=total,
+        beams=tuple(beams),
+        quantity=QUANTITIES[settings.quantity],
+        engine=settings.engine,
+        machine_name=", ".join(machines),
+        machine_sha256=", ".join(machines.values()),
+        provenance=_provenance(patient, settings),
+        seconds=seconds,
+        warnings=tuple(_ssd_warnings(plan, patient)),
+    )
+
+
+def _never() -> bool:
+    return False
+
+
+def _check_settings(settings: DoseSettings) -> None:
+    if settings.engine not in ENGINES:
+        raise InputError("ENGINE_UNKNOWN", f"There is no engine {settings.engine!r}; there is {', '.join(ENGINES)}.")
+    if settings.quantity not in QUANTITIES:
+        raise InputError(
+            "QUANTITY_UNKNOWN", f"There is no dose quantity {settings.quantity!r}; there is {', '.join(QUANTITIES)}."
+        )
+    if settings.device == "cuda":
+        raise DeviceError("DEVICE_NOT_AVAILABLE", "This version computes on the CPU only; choose device cpu or auto.")
+    if settings.device not in ("cpu", "auto"):
+        raise DeviceError("DEVICE_UNKNOWN", f"There is no device {settings.device!r}; choose cpu, cuda or auto.")
+
+
+def _assign(plan: Plan, machine: Machine | MachineMapping) -> list[tuple[Beam, Machine, Energy]]:
+    """Machine and energy of every beam that gives dose, after everything that would be refused was."""
+    check_supported(plan)
+    mapping = MachineMapping.of([machine]) if isinstance(machine, Machine) else machine
+    out = []
+    for beam in plan.beams:
+        model = mapping.resolve(beam)
+        check_geometry(beam, model)
+        energy = model.energy(beam.energy_mv, beam.fluence_mode)
+        assert energy is not None  # resolve looked for it
+        out.append((beam, model, energy))
+    return out
+
+
+def _grid_of(patient: Patient, spacing_mm: tuple[float, float, float]) -> Grid:
+    """A grid over all matter: density above that of air."""
+    matter = patient.density.values > 0.05
+    if not matter.any():
+        raise GeometryError("PATIENT_EMPTY", "The patient has no matter: every density is that of air.")
+    g = patient.density.grid
+    lower, upper = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != 2 - axis)
+        (where,) = np.nonzero(matter.any(others))
+        edges = g.edges_mm(axis)
+        lower.append(float(edges[where[0]]))
+        upper.append(float(edges[where[-1] + 1]))
+    return Grid.covering((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2]), spacing_mm)
+
+
+def _cover_patient(grid: Grid, patient: Patient) -> tuple[Grid, tuple[slice, slice, slice]]:
+    """The lattice of the dose grid, extended over all matter, and the window of the dose grid in it.
+
+    What lies outside a small dose grid still attenuates and scatters.
+    """
+    body = _grid_of(patient, grid.spacing_mm)
+    shape, origin, window = [], [], []
+    for axis in range(3):
+        s, o, n = grid.spacing_mm[axis], grid.origin_mm[axis], grid.shape[2 - axis]
+        before = max(0, int(np.ceil((o - s / 2 - body.lower_mm[axis]) / s - 1e-6)))
+        after = max(0, int(np.ceil((body.upper_mm[axis] - (o + (n - 0.5) * s)) / s - 1e-6)))
+        if body.upper_mm[axis] <= o - s / 2 or body.lower_mm[axis] >= o + (n - 0.5) * s:
+            raise GeometryError(
+                "GRID_OUTSIDE_PATIENT",
+                f"The dose grid ({grid.lower_mm} to {grid.upper_mm} mm) does not touch the patient "
+                f"({body.lower_mm} to {body.upper_mm} mm); check the frame of reference.",
+            )
+        shape.append(before + n + after)
+        origin.append(o - before * s)
+        window.append(slice(before, before + n))
+    whole = Grid((origin[0], origin[1], origin[2]), grid.spacing_mm, (shape[2], shape[1], shape[0]))
+    return whole, (window[2], window[1], window[0])
+
+
+def _beams(
+    engine: CollapsedCone,
+    plan: Plan,
+    assignment: list[tuple[Beam, Machine, Energy]],
+    window: tuple[slice, slice, slice],
+    patient: Patient,
+    progress: ProgressCallback | None,
+    cancelled: CancelCheck,
+) -> list[BeamDose]:
+    out = []
+    for n, (beam, machine, energy) in enumerate(assignment):
+
+        def report(fraction: float, step: str, n: int = n, number: int = beam.number) -> None:
+            if progress is not None:
+                progress(Progress((n + fraction) / len(assignment), number, fraction, step))
+
+        report(0.0, "fluence")
+        per_mu, facts = engine.beam_dose(beam, machine, energy, report, cancelled)
+        mu = plan.total_mu(beam)
+        dose = np.ascontiguousarray(per_mu[window]) * np.float32(mu)
+        facts["machine_model"] = machine.name
+        facts["machine_sha256"] = machine.sha256
+        facts["energy"] = f"{energy.nominal_mv:g} MV{' FFF' if energy.fluence_mode == 'FFF' else ''}"
+        ssd = _ssd(beam, patient)
+        facts["ssd_mm"] = "none" if ssd is None else f"{ssd:.1f}"
+        out.append(BeamDose(beam.number, beam.name, dose, mu, facts))
+        report(1.0, "done")
+    return out
+
+
+def _ssd(beam: Beam, patient: Patient) -> float | None:
+    cp = beam.control_points[0]
+    rotation = bld_from_patient(cp.gantry_deg, cp.collimator_deg, cp.couch_deg, beam.patient_position)
+    source = source_patient_mm(cp.isocentre_patient_mm, rotation, beam.sad_mm)
+    return central_axis_ssd_mm(patient.density, source, np.array(cp.isocentre_patient_mm))
+
+
+def _ssd_warnings(plan: Plan, patient: Patient) -> list[str]:
+    out = []
+    for beam in plan.beams:
+        stated, found = beam.control_points[0].ssd_mm, _ssd(beam, patient)
+        if found is None:
+            out.append(f"Beam {beam.label}: its axis misses the patient.")
+        elif stated is not None and abs(stated - found) > SSD_TOLERANCE_MM:
+            out.append(
+                f"Beam {beam.label}: the plan states an SSD of {stated:.1f} mm, the density gives {found:.1f} mm."
+            )
+    return out
+
+
+def _provenance(patient: Patient, settings: DoseSettings) -> dict[str, str]:
+    versions = {
+        "dosecalc": dosecalc.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": metadata.version("numba"),
+    }
+    return {
+        **{f"version_{k}": v for k, v in versions.items()},
+        "device": "cpu",
+        "density_source": patient.density_source,
+        "quantity": QUANTITIES[settings.quantity],
+    }

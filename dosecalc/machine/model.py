@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ class Spectrum(_Model):
     def _check(self) -> Spectrum:
         if len(self.edges_mev) != len(self.photons_per_bin) + 1:
             raise ValueError("edges_mev needs one value more than photons_per_bin")
-        if any(b <= a for a, b in zip(self.edges_mev, self.edges_mev[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(self.edges_mev)):
             raise ValueError("edges_mev must rise")
         if sum(self.photons_per_bin) <= 0:
             raise ValueError("photons_per_bin holds no photon")
@@ -76,12 +77,13 @@ class ExtraFocalSource(_Model):
 
 
 class OffAxis(_Model):
-    """In-air fluence across the open beam, relative to the axis, and how the spectrum softens.
+    """Emission of the open beam off the axis, relative to the axis, and how the spectrum softens.
 
     Parameters
     ----------
     radius_mm : radii at the isocentre plane, mm, from 0.
-    relative_fluence : of the primary source.
+    relative_fluence : of the primary source, relative to isotropic emission: what a detector in air reads at the
+        isocentre plane, times (r / SAD)^2 + 1.
     softening : ``tailor1998`` scales attenuation with the off-axis angle as Tailor et al. 1998 measured for flattened
         beams; ``none`` leaves the spectrum as on the axis.
     """
@@ -95,7 +97,7 @@ class OffAxis(_Model):
     def _check(self) -> OffAxis:
         if len(self.radius_mm) != len(self.relative_fluence) or self.radius_mm[0] != 0:
             raise ValueError("radius_mm and relative_fluence need the same number of values, the first radius 0")
-        if any(b <= a for a, b in zip(self.radius_mm, self.radius_mm[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(self.radius_mm)):
             raise ValueError("radius_mm must rise")
         return self
 
@@ -171,7 +173,7 @@ class Mlc(_Model):
     @field_validator("boundaries_mm")
     @classmethod
     def _rising(cls, v: tuple[float, ...]) -> tuple[float, ...]:
-        if any(b <= a for a, b in zip(v, v[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(v)):
             raise ValueError("boundaries_mm must rise")
         return v
 

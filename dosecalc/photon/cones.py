@@ -108,7 +108,7 @@ def build_cones(
 def _cell(
     kernel: PolyKernel, theta_lo: float, theta_hi: float, count: int, phi: float, rays: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean direction of a cone, and what primary and scatter deposit in it for each ray: [2, rays, radii], cumulative."""
+    """Mean direction of a cone, and what it takes up of primary and scatter: [2, rays, radii], cumulative."""
     cos_sub, phi_sub = _sub_directions(theta_lo, theta_hi, count)
     phi_sub = phi_sub + phi
     sin_sub = np.sqrt(1 - cos_sub**2)

@@ -124,8 +124,8 @@ def _sweep(
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """One cone. Every voxel belongs to exactly one line, so sheets write to voxels of their own: no race, no order."""
     half = (n_plane - 1) / 2.0
-    reach_sheet = int(math.ceil(abs(shear_sheet) * half)) + 1
-    reach_inner = int(math.ceil(abs(shear_inner) * half)) + 1
+    reach_sheet = math.ceil(abs(shear_sheet) * half) + 1
+    reach_inner = math.ceil(abs(shear_inner) * half) + 1
     step = float32(step_cm)
     for line_sheet in prange(-reach_sheet, n_sheet + reach_sheet):
         state = np.zeros((4, n_inner + 2 * reach_inner), np.float32)

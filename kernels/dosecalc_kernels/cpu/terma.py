@@ -1,0 +1,161 @@
+"""Collision kerma and scerma by exact ray tracing on the CPU. Contract: `dosecalc_kernels.contract`, "terma"."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float32, njit, prange
+
+from dosecalc_kernels.cpu.fast_math import one_minus_exp2_minus
+
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+
+@njit(inline="always")
+def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):  # type: ignore[no-untyped-def]
+    """Mean of a map over a rectangle, from its integral image [rows + 1, columns + 1] (bilinear in the integral)."""
+    xa = (x - half_x - x0) / pitch
+    xb = (x + half_x - x0) / pitch
+    ya = (y - half_y - y0) / pitch
+    yb = (y + half_y - y0) / pitch
+    total = (
+        _integral_at(integral, xb, yb) - _integral_at(integral, xa, yb)
+        - _integral_at(integral, xb, ya) + _integral_at(integral, xa, ya)
+    )  # fmt: skip
+    return total / ((xb - xa) * (yb - ya))
+
+
+@njit(inline="always")
+def _integral_at(integral, x, y):  # type: ignore[no-untyped-def]
+    ny, nx = integral.shape
+    x = min(max(x, 0.0), nx - 1.0)
+    y = min(max(y, 0.0), ny - 1.0)
+    ix = min(int(x), nx - 2)
+    iy = min(int(y), ny - 2)
+    fx, fy = x - ix, y - iy
+    return (integral[iy, ix] * (1 - fx) + integral[iy, ix + 1] * fx) * (1 - fy) + (
+        integral[iy + 1, ix] * (1 - fx) + integral[iy + 1, ix + 1] * fx
+    ) * fy
+
+
+@njit(inline="always")
+def _first_crossing(source, delta, origin, spacing, n):  # type: ignore[no-untyped-def]
+    """Entry and exit parameters of the segment source + t delta, t in [0, 1], for one axis of the box."""
+    lo = (origin - 0.5 * spacing - source) / delta if delta != 0 else -np.inf
+    hi = (origin + (n - 0.5) * spacing - source) / delta if delta != 0 else np.inf
+    if delta == 0 and not (origin - 0.5 * spacing <= source <= origin + (n - 0.5) * spacing):
+        return 1.0, 0.0
+    return min(lo, hi), max(lo, hi)
+
+
+@njit(error_model="numpy")
+def _path(basis_a, basis_b, sx, sy, sz, px, py, pz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Line integrals (g/cm2) of two densities from source to point, voxel by voxel (Amanatides and Woo 1987)."""
+    nz, ny, nx = basis_a.shape
+    ex, ey, ez = px - sx, py - sy, pz - sz
+    length_cm = math.sqrt(ex * ex + ey * ey + ez * ez) / 10.0
+    a0, a1 = _first_crossing(sx, ex, ox, dx, nx)
+    b0, b1 = _first_crossing(sy, ey, oy, dy, ny)
+    c0, c1 = _first_crossing(sz, ez, oz, dz, nz)
+    t = max(0.0, a0, b0, c0)
+    t_end = min(1.0, a1, b1, c1)
+    if t_end <= t:
+        return 0.0, 0.0
+    # a hair inside, so that the first voxel is the one that the ray enters
+    te = t + 1e-9
+    ix = min(max(math.floor((sx + te * ex - ox) / dx + 0.5), 0), nx - 1)
+    iy = min(max(math.floor((sy + te * ey - oy) / dy + 0.5), 0), ny - 1)
+    iz = min(max(math.floor((sz + te * ez - oz) / dz + 0.5), 0), nz - 1)
+    step_x, step_y, step_z = (1 if ex > 0 else -1), (1 if ey > 0 else -1), (1 if ez > 0 else -1)
+    delta_x = abs(dx / ex) if ex != 0 else np.inf
+    delta_y = abs(dy / ey) if ey != 0 else np.inf
+    delta_z = abs(dz / ez) if ez != 0 else np.inf
+    next_x = (ox + (ix + 0.5 * step_x) * dx - sx) / ex if ex != 0 else np.inf
+    next_y = (oy + (iy + 0.5 * step_y) * dy - sy) / ey if ey != 0 else np.inf
+    next_z = (oz + (iz + 0.5 * step_z) * dz - sz) / ez if ez != 0 else np.inf
+    path_a = path_b = 0.0
+    while t < t_end:
+        t_next = min(next_x, next_y, next_z, t_end)
+        path_a += (t_next - t) * basis_a[iz, iy, ix]
+        path_b += (t_next - t) * basis_b[iz, iy, ix]
+        t = t_next
+        if next_x <= t:
+            ix += step_x
+            next_x += delta_x
+            if ix < 0 or ix >= nx:
+                break
+        if next_y <= t:
+            iy += step_y
+            next_y += delta_y
+            if iy < 0 or iy >= ny:
+                break
+        if next_z <= t:
+            iz += step_z
+            next_z += delta_z
+            if iz < 0 or iz >= nz:
+                break
+    return path_a * length_cm, path_b * length_cm
+
+
+@njit(fastmath=_FASTMATH, error_model="numpy")
+def _spectral_sum(path_a, path_b, mu_a, mu_b, release_kerma, release_scerma):  # type: ignore[no-untyped-def]
+    kerma = float32(0)
+    scerma = float32(0)
+    for e in range(len(mu_a)):
+        survive = float32(1) - one_minus_exp2_minus(max(path_a * mu_a[e] + path_b * mu_b[e], float32(0)))
+        kerma += survive * release_kerma[e]
+        scerma += survive * release_scerma[e]
+    return kerma, scerma
+
+
+@njit(parallel=True, error_model="numpy", cache=True)
+def add_terma(
+    kerma, scerma, basis_a, basis_b, release_index, origin_mm, spacing_mm,
+    source_mm, bld_from_grid, sad_mm, integral, map_origin_mm, map_pitch_mm, cutoff,
+    mu_a, mu_b, release_kerma, release_scerma, softening,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Add what one fluence map releases. See the contract for shapes and units."""
+    nz, ny, nx = basis_a.shape
+    ox, oy, oz = origin_mm
+    dx, dy, dz = spacing_mm
+    # half width, along the map's axes, of a rectangle with the voxel's area seen from the source
+    half_x = 0.5 * (abs(bld_from_grid[0, 0]) * dx + abs(bld_from_grid[0, 1]) * dy + abs(bld_from_grid[0, 2]) * dz)
+    half_y = 0.5 * (abs(bld_from_grid[1, 0]) * dx + abs(bld_from_grid[1, 1]) * dy + abs(bld_from_grid[1, 2]) * dz)
+    face = (
+        abs(bld_from_grid[2, 0]) * dy * dz + abs(bld_from_grid[2, 1]) * dx * dz + abs(bld_from_grid[2, 2]) * dx * dy
+    )  # the voxel's shadow across the beam
+    shrink = math.sqrt(face / (4.0 * half_x * half_y))
+    half_x *= shrink
+    half_y *= shrink
+    for row in prange(nz * ny):
+        iz = row // ny
+        iy = row - iz * ny
+        pz = oz + iz * dz
+        py = oy + iy * dy
+        for ix in range(nx):
+            r = release_index[iz, iy, ix]
+            if r < 0:
+                continue
+            px = ox + ix * dx
+            ex, ey, ez = px - source_mm[0], py - source_mm[1], pz - source_mm[2]
+            depth = -(bld_from_grid[2, 0] * ex + bld_from_grid[2, 1] * ey + bld_from_grid[2, 2] * ez)
+            if depth <= 0.0:
+                continue
+            scale = sad_mm / depth
+            x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * ey + bld_from_grid[0, 2] * ez) * scale
+            y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * ey + bld_from_grid[1, 2] * ez) * scale
+            fluence = _map_mean(
+                integral, map_origin_mm[0], map_origin_mm[1], map_pitch_mm, x, y, half_x * scale, half_y * scale
+            )
+            if fluence <= cutoff:
+                continue
+            a, b = _path(basis_a, basis_b, source_mm[0], source_mm[1], source_mm[2], px, py, pz, ox, oy, oz, dx, dy, dz)
+            tangent = math.sqrt(x * x + y * y) / sad_mm
+            theta = math.degrees(math.atan(tangent))
+            soft = 1.0 + theta * (softening[0] + theta * (softening[1] + theta * softening[2]))
+            k, s = _spectral_sum(float32(a * soft), float32(b * soft), mu_a, mu_b, release_kerma[r], release_scerma[r])
+            # the map is relative to isotropic emission, so it falls with the square of the true distance
+            inverse_square = sad_mm * sad_mm / (ex * ex + ey * ey + ez * ez)
+            kerma[iz, iy, ix] += float32(fluence * inverse_square) * k
+            scerma[iz, iy, ix] += float32(fluence * inverse_square) * s

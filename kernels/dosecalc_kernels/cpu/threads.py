@@ -1,0 +1,52 @@
+"""How many threads the CPU kernels use, and what compiling them costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+
+from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
+from dosecalc_kernels.cpu.fluence import add_aperture
+from dosecalc_kernels.cpu.terma import add_terma
+
+
+@contextmanager
+def limit(threads: int) -> Iterator[None]:
+    """Run a block with at most this many threads; 0 for all that there are."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)) if threads else before)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+_warm = False
+
+
+def warm_up() -> float:
+    """Compile (or load from the cache) the kernels of the dose engine; seconds it took, 0 when they were ready."""
+    global _warm
+    if _warm:
+        return 0.0
+    start = time.perf_counter()
+    one = np.ones((2, 2, 2), np.float32)
+    transport = ConeTransport(one, (1.0, 1.0, 1.0))
+    transport.load(one, one)
+    projection = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+    transport.sweep(np.array([0.0, 0.0, 1.0]), np.ones(4), np.zeros((4, 10)), projection)
+    spectrum, release = np.ones(2, np.float32), np.ones((1, 2), np.float32)
+    add_terma(
+        one.copy(), one.copy(), one, one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3),
+        np.array([0.0, 0.0, 9.0]), np.eye(3), 9.0, np.ones((3, 3)), np.zeros(2), 1.0, 0.0,
+        spectrum, spectrum, release, release, np.zeros(3),
+    )  # fmt: skip
+    maps = np.zeros((2, 2))
+    edges, pairs = np.zeros((2, 2)), np.zeros(2, np.int64)
+    add_aperture(maps, maps, maps, np.zeros(2), np.zeros(2), pairs, edges, edges, edges, edges, 1.0)
+    _warm = True
+    return time.perf_counter() - start
