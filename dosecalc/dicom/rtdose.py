@@ -49,7 +49,7 @@ class EmbeddedDvh:
     volume : float64 [n]
         Volume of each bin, in ``volume_units``.
     minimum, maximum, mean : float or None
-        Dose statistics, in ``dose_units``.
+        Dose statistics as stated: in ``dose_units`` by the standard, in percent of the prescription by some systems.
     """
 
     roi_number: int | None
@@ -234,8 +234,8 @@ def _frame_positions(
         return offsets * sign
     raise RtDoseError(
         "FRAME_OFFSETS",
-        "Grid Frame Offset Vector starts neither with 0 nor with the position of the first plane, so the planes' places "
-        "are unknown; export the dose again.",
+        "Grid Frame Offset Vector starts neither with 0 nor with the position of the first plane, so where "
+        "the planes lie is unknown; export the dose again.",
         file=file,
         tag=values.tag_name("GridFrameOffsetVector"),
     )
