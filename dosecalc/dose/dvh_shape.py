@@ -1,15 +1,16 @@
 """What a structure is between its contours: pieces whose cross-section is a level set, quadratic along z.
 
-On every plane the contours become ``q(x, y) = d (2 R - d)``, with d the signed distance to the contour (positive
-inside) and R the radius of the largest circle inside. For a circle of radius R that is ``R^2 - rho^2``. Between planes q
-is interpolated along z by parabolas, so every quadric is exact that is cut into circles or into strips: spheres, cylinders
-and cones, upright, oblique, or lying across the planes (``docs/dvh.md`` derives and measures it).
+A point has a power with respect to each contour along a line through it: the product of its distances to the two
+crossings, positive inside, negative outside. For any quadric that is cut by planes, the power along a fixed line is a
+parabola in z (it is the quadric's own form, divided by a number that depends on the direction alone). So the power is
+interpolated by parabolas, along the line across the contour that the surface has to pass next: exact for spheres,
+ellipsoids, cylinders and cones, however they stand; ``docs/dvh.md`` derives and measures it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,9 +24,13 @@ from dosecalc.patient.structures import Structure
 from dosecalc_kernels.cpu import dvh as kernel
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 #: nodes along the characteristic radius (twice area over perimeter) of a cross-section: areas are right to 0.02 %
 NODES_PER_RADIUS = 32
+
+#: contours that come this close, seen along z, overlap: coordinates are rounded to 0.01 mm by some systems
+TOUCH_MM = 0.05
 MAX_RASTER_NODES = 512 * 512
 MAX_SUBLAYERS = 32
 
@@ -126,16 +131,39 @@ class _Raster:
     nx: int
     ny: int
 
-    def level_set(self, parts: Iterable[Part]) -> FloatArray:
-        members = tuple(parts)
-        if not members:
-            return np.full((self.ny, self.nx), _NO_HOLE)
-        segments = np.concatenate([p.segments_mm for p in members])
-        owner = np.repeat(np.arange(len(members), dtype=np.int32), [len(p.segments_mm) for p in members])
-        floor = np.array([p.characteristic_radius_mm / 2.0 for p in members])
-        return np.asarray(
-            kernel.level_set(self.x0, self.y0, self.step, self.nx, self.ny, segments, owner, floor), dtype=np.float64
+    def field(self, parts: Parts) -> _Field:
+        """Signed distance to parts of a plane and the direction across them; there must be one."""
+        distance, ux, uy = kernel.signed_distance(self.x0, self.y0, self.step, self.nx, self.ny, _segments(parts))
+        return _Field(distance, ux, uy)
+
+    def power(self, parts: Parts, lines: _Lines) -> FloatArray:
+        """Power of the active nodes along their lines, mm2; zero elsewhere."""
+        return self.power_and_chord(parts, lines)[0]
+
+    def power_and_chord(self, parts: Parts, lines: _Lines) -> tuple[FloatArray, FloatArray]:
+        """Power and the length of the chord that it was measured on, mm."""
+        radius = max(p.characteristic_radius_mm for p in parts)
+        power, chord = kernel.chord_power(
+            self.x0, self.y0, self.step, lines.active, lines.ux, lines.uy, _segments(parts), radius
         )
+        return power, chord
+
+    def holes(self, parts: Parts) -> FloatArray:
+        """Positive in the holes."""
+        return self.field(parts).distance if parts else np.full((self.ny, self.nx), _NO_HOLE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """Signed distance (positive inside, mm) and unit vector to the nearest contour point, each float64 [ny, nx]."""
+
+    distance: FloatArray
+    ux: FloatArray
+    uy: FloatArray
+
+
+def _segments(parts: Parts) -> FloatArray:
+    return np.concatenate([p.segments_mm for p in parts])
 
 
 @dataclass(frozen=True)
@@ -252,7 +280,7 @@ def _overlaps(lower: Parts, upper: Parts) -> list[tuple[int, int]]:
     if not lower or not upper:
         return []
     tree = shapely.STRtree([p.geometry for p in upper])
-    found = tree.query([p.geometry for p in lower], predicate="intersects")
+    found = tree.query([p.geometry for p in lower], predicate="dwithin", distance=TOUCH_MM)
     return [(int(i), int(j)) for i, j in sorted(zip(found[0].tolist(), found[1].tolist(), strict=True))]
 
 
@@ -275,13 +303,39 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
         return
     a, holes_below = _without_closing_holes(a, b)
     b, holes_above = _without_closing_holes(b, a)
-    q_a, q_b = raster.level_set(a), raster.level_set(b)
-    curvature = _curvature_between(planes, k, a, b, q_a, q_b, raster)
-    bend = curvature * height**2 / 2.0
+    field_a, field_b = raster.field(a), raster.field(b)
+    lines = _lines_to_cross(field_a, field_b, 2.0 * raster.step + 0.5 * height)
+    (q_a, chord_a), (q_b, chord_b) = raster.power_and_chord(a, lines), raster.power_and_chord(b, lines)
+    bend = _curvature_between(planes, k, a, b, q_a, q_b, raster, lines) * height**2 / 2.0
+    # divided by the chord, the power falls by a millimetre per millimetre at the surface whatever the line's direction
+    scale = np.maximum(np.maximum(chord_a, chord_b), raster.step)
+    middle = np.maximum(field_a.distance, field_b.distance)
+    bump = (q_a + q_b) / 2.0 - bend / 4.0 > 0
+    none_outside = np.where((middle < 0) & lines.active & bump, _NO_HOLE, -middle)
     yield Piece(
         raster.x0, raster.y0, raster.step, lower.z_mm, height, _sublayers(height, raster.step),
-        q_a, q_b - q_a - bend, bend, False, raster.level_set(holes_below), raster.level_set(holes_above),
+        np.where(lines.active, q_a / scale, middle), (q_b - q_a - bend) / scale, bend / scale, False,
+        np.maximum(none_outside, raster.holes(holes_below)), np.maximum(none_outside, raster.holes(holes_above)),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Per node that the surface may pass (``active``) the unit vector of the line along which its power is taken."""
+
+    active: BoolArray
+    ux: FloatArray
+    uy: FloatArray
+
+
+def _lines_to_cross(a: _Field, b: _Field, margin_mm: float) -> _Lines:
+    """Towards the contour that a node is outside of; else towards the nearer one."""
+    a_nearer = np.abs(a.distance) < np.abs(b.distance)
+    only_a, only_b = (a.distance > 0) & (b.distance <= 0), (a.distance <= 0) & (b.distance > 0)
+    use_a = only_b | (a_nearer & ~only_a)
+    deep = np.minimum(a.distance, b.distance) > margin_mm
+    far = np.maximum(a.distance, b.distance) < -margin_mm
+    return _Lines(~(deep | far), np.where(use_a, a.ux, b.ux), np.where(use_a, a.uy, b.uy))
 
 
 def _without_closing_holes(parts: Parts, others: Parts) -> tuple[Parts, Parts]:
@@ -301,34 +355,40 @@ def _without_closing_holes(parts: Parts, others: Parts) -> tuple[Parts, Parts]:
 
 
 def _curvature_between(
-    planes: Sequence[Plane], k: int, a: Parts, b: Parts, q_a: FloatArray, q_b: FloatArray, raster: _Raster
+    planes: Sequence[Plane],
+    k: int,
+    a: Parts,
+    b: Parts,
+    q_a: FloatArray,
+    q_b: FloatArray,
+    raster: _Raster,
+    lines: _Lines,
 ) -> FloatArray:
-    """Second derivative of the level set along z between planes k and k + 1: the gentler of two estimates.
+    """Second derivative of the power along z between planes k and k + 1: the gentler of two estimates.
 
     Both sides of the interval give one; at an end of the structure the second comes from one plane further in. Where
     they differ in sign it is zero: a step is not rounded off. A quadric gives equal ones and is exact.
     """
-    below, above = _linked(planes, a, k, -1), _linked(planes, b, k + 1, +1)
     z = [p.z_mm for p in planes]
-    if below and above:
-        c_below = _second_derivative(raster.level_set(below), q_a, q_b, z[k - 1 : k + 2])
-        c_above = _second_derivative(q_a, q_b, raster.level_set(above), z[k : k + 3])
-        return _minmod(c_below, c_above)
-    if above:
-        further = _linked(planes, above, k + 2, +1)
-        q_above = raster.level_set(above)
-        own = _second_derivative(q_a, q_b, q_above, z[k : k + 3])
-        if further:
-            return _minmod(own, _second_derivative(q_b, q_above, raster.level_set(further), z[k + 1 : k + 4]))
-        return _monotone(own, q_b - q_a, z[k + 1] - z[k])
-    if below:
-        further = _linked(planes, below, k - 1, -1)
-        q_below = raster.level_set(below)
-        own = _second_derivative(q_below, q_a, q_b, z[k - 1 : k + 2])
-        if further:
-            return _minmod(own, _second_derivative(raster.level_set(further), q_below, q_a, z[k - 2 : k + 1]))
-        return _monotone(own, q_b - q_a, z[k + 1] - z[k])
-    return np.zeros_like(q_a)
+    below, above = _linked(planes, a, k, -1), _linked(planes, b, k + 1, +1)
+    q_below = raster.power(below, lines) if below else None
+    q_above = raster.power(above, lines) if above else None
+    estimates = []
+    if q_below is not None:
+        estimates.append(_second_derivative(q_below, q_a, q_b, z[k - 1 : k + 2]))
+    if q_above is not None:
+        estimates.append(_second_derivative(q_a, q_b, q_above, z[k : k + 3]))
+    if q_below is None and q_above is not None and (further := _linked(planes, above, k + 2, +1)):
+        q_further = raster.power(further, lines)
+        estimates.append(_second_derivative(q_b, q_above, q_further, z[k + 1 : k + 4]))
+    if q_above is None and q_below is not None and (further := _linked(planes, below, k - 1, -1)):
+        q_further = raster.power(further, lines)
+        estimates.append(_second_derivative(q_further, q_below, q_a, z[k - 2 : k + 1]))
+    if not estimates:
+        return np.zeros_like(q_a)
+    if len(estimates) == 1:
+        return _monotone(estimates[0], q_b - q_a, z[k + 1] - z[k])
+    return _minmod(estimates[0], estimates[1])
 
 
 def _second_derivative(q0: FloatArray, q1: FloatArray, q2: FloatArray, z: Sequence[float]) -> FloatArray:
@@ -369,35 +429,66 @@ def _extruded(parts: Parts, z_mm: float, height_mm: float, resolution: Resolutio
     raster = _raster(parts, abs(height_mm), resolution)
     if raster is None or height_mm == 0:
         return
-    q = raster.level_set(parts)
-    zero = np.zeros_like(q)
-    none = np.full_like(q, _NO_HOLE)
+    inside = raster.field(parts).distance
+    zero = np.zeros_like(inside)
+    none = np.full_like(inside, _NO_HOLE)
     sublayers = _sublayers(abs(height_mm), raster.step)
-    yield Piece(raster.x0, raster.y0, raster.step, z_mm, height_mm, sublayers, q, zero, zero, False, none, none)
+    yield Piece(raster.x0, raster.y0, raster.step, z_mm, height_mm, sublayers, inside, zero, zero, False, none, none)
 
 
 def _tapered(
     planes: Sequence[Plane], k: int, sign: int, part: Part, inner: Parts, height: float, resolution: Resolution
 ) -> Iterator[Piece]:
     """Go on with slope and curvature of the planes before."""
-    for piece in _extruded((part,), planes[k].z_mm, sign * height, resolution):
-        raster = _Raster(piece.x0_mm, piece.y0_mm, piece.step_mm, piece.constant.shape[1], piece.constant.shape[0])
-        chain, at = [inner], k - sign
-        while len(chain) < 3 and (next_parts := _linked(planes, chain[-1], at, -sign)):
-            chain.append(next_parts)
-            at -= sign
-        # depth below the end plane, positive inwards
-        depth = [sign * (planes[k].z_mm - planes[k - sign * n].z_mm) for n in range(len(chain) + 1)]
-        q = [piece.constant, *(raster.level_set(c) for c in chain)]
-        curvature = np.zeros_like(q[0])
-        if len(q) > 2:
-            curvature = _second_derivative(q[0], q[1], q[2], depth[:3])
-            if len(q) > 3:
-                curvature = _minmod(curvature, _second_derivative(q[1], q[2], q[3], depth[1:4]))
-            else:
-                curvature = _monotone(curvature, q[1] - q[0], depth[1])
-        inwards = (q[1] - q[0]) / depth[1] - curvature * depth[1] / 2.0
-        yield replace(piece, linear=-inwards * height, quadratic=curvature / 2.0 * height**2, never_grow=True)
+    chain, at = [inner], k - sign
+    while len(chain) < 3 and (next_parts := _linked(planes, chain[-1], at, -sign)):
+        chain.append(next_parts)
+        at -= sign
+    # depth below the end plane, positive inwards
+    depth = [sign * (planes[k].z_mm - planes[k - sign * n].z_mm) for n in range(len(chain) + 1)]
+    raster = _raster((part,), height, resolution)
+    if raster is None:
+        return
+    field = raster.field((part,))
+    active = field.distance > -2.0 * raster.step
+    one, zero = np.ones_like(field.ux), np.zeros_like(field.ux)
+    # the line that tapers first counts: one that ends on a flat face, such as a lying cylinder's, tells nothing
+    best: list[FloatArray] | None = None
+    for ux, uy in ((field.ux, field.uy), (one, zero), (zero, one)):
+        lines = _Lines(active, ux, uy)
+        own, chord = raster.power_and_chord((part,), lines)
+        terms = _continued([own, *(raster.power(parts, lines) for parts in chain)], depth, height)
+        terms = [term / np.maximum(chord, raster.step) for term in terms]
+        if best is None:
+            best = terms
+        else:
+            sooner = _at_half(terms) < _at_half(best)
+            best = [np.where(sooner, new, old) for new, old in zip(terms, best, strict=True)]
+    assert best is not None
+    constant = np.where(active, best[0], -1.0)
+    yield Piece(
+        raster.x0, raster.y0, raster.step, planes[k].z_mm, sign * height, _sublayers(height, raster.step),
+        constant, best[1], best[2], True, -field.distance, -field.distance,
+    )  # fmt: skip
+
+
+def _continued(q: list[FloatArray], depth: list[float], height: float) -> list[FloatArray]:
+    """Terms of the parabola that continues beyond the end plane, over the cap's height."""
+    curvature = np.zeros_like(q[0])
+    if len(q) > 2:
+        curvature = _second_derivative(q[0], q[1], q[2], depth[:3])
+        if len(q) > 3:
+            curvature = _minmod(curvature, _second_derivative(q[1], q[2], q[3], depth[1:4]))
+        else:
+            curvature = _monotone(curvature, q[1] - q[0], depth[1])
+    inwards = (q[1] - q[0]) / depth[1] - curvature * depth[1] / 2.0
+    return [q[0], -inwards * height, curvature / 2.0 * height**2]
+
+
+def _at_half(terms: list[FloatArray]) -> FloatArray:
+    """Change halfway up the cap relative to the start."""
+    relative: FloatArray = (terms[1] / 2.0 + terms[2] / 4.0) / np.maximum(np.abs(terms[0]), 1e-12)
+    return relative
 
 
 # --- rasters ---

@@ -1,4 +1,4 @@
-"""DVH sampling on the CPU: level sets of contours, and the dose-volume histogram of what they enclose.
+"""DVH sampling on the CPU: distances to contours, and the dose-volume histogram of what they enclose.
 
 Single-threaded on purpose: a structure takes milliseconds, so callers run structures side by side (the kernels release
 the GIL) and the bits do not depend on the number of threads. Signatures and definitions: ``dosecalc_kernels.contract``.
@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _BLOCK = 8
-#: what the level set is where a plane has no contour at all: far outside, but finite so that sums stay numbers
-_FAR = -1.0e9
-
 _MIN, _MAX, _VOLUME, _COVERED, _DOSE_SUM = range(5)
 
 
@@ -97,65 +94,98 @@ def _nearest(x0: float, y0: float, step: float, nx: int, ny: int, segments: Floa
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _refined_radius(x: float, y: float, radius: float, step: float, segments: Floats) -> float:
-    """Climb from an inner point to the centre of the largest circle that fits nearby."""
-    move = min(step, radius)
-    while move > 1e-3 * step:
-        best, bx, by = radius, x, y
-        for a in range(-1, 2):
-            for b in range(-1, 2):
-                px, py = x + 0.7 * move * a, y + 0.7 * move * b
-                d2 = np.inf
-                for k in range(segments.shape[0]):
-                    d2 = min(d2, _squared_distance(px, py, segments[k]))
-                d = np.sqrt(d2)
-                if d > best:
-                    best, bx, by = d, px, py
-        if best > radius * (1.0 + 1e-9):
-            radius, x, y = best, bx, by
-        else:
-            move *= 0.5
-    return radius
+def signed_distance(
+    x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Signed distance to contours and the direction across them, see ``contract.signed_distance``."""
+    distance, owner = _nearest(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
+    inside = _inside(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
+    ux, uy = np.empty((ny, nx)), np.empty((ny, nx))
+    for j in range(ny):
+        for i in range(nx):
+            x, y = x0_mm + i * step_mm, y0_mm + j * step_mm
+            s = segments_mm[owner[j, i]]
+            ex, ey = s[2] - s[0], s[3] - s[1]
+            length2 = ex * ex + ey * ey
+            t = 0.0
+            if length2 > 0.0:
+                t = min(1.0, max(0.0, ((x - s[0]) * ex + (y - s[1]) * ey) / length2))
+            dx, dy = s[0] + t * ex - x, s[1] + t * ey - y
+            length = np.sqrt(dx * dx + dy * dy)
+            if length < 1e-6 * step_mm:
+                # on the contour: across its edge
+                dx, dy = -ey, ex
+                length = np.sqrt(length2)
+            if length > 0.0:
+                ux[j, i], uy[j, i] = dx / length, dy / length
+            else:
+                ux[j, i], uy[j, i] = 1.0, 0.0
+            if not inside[j, i]:
+                distance[j, i] = -distance[j, i]
+    return distance, ux, uy
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def level_set(
+def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: float) -> tuple[float, float]:
+    """Power of a point with respect to contours along a line through it, and the length of the chord."""
+    huge = np.inf
+    ahead1, ahead2, behind1, behind2 = huge, huge, huge, huge  # the two nearest crossings on either side
+    count = 0
+    for k in range(segments.shape[0]):
+        ax, ay = segments[k, 0] - x, segments[k, 1] - y
+        bx, by = segments[k, 2] - x, segments[k, 3] - y
+        sa, sb = ax * uy - ay * ux, bx * uy - by * ux
+        if (sa > 0.0) == (sb > 0.0):
+            continue
+        w = sa / (sa - sb)
+        t = (ax + w * (bx - ax)) * ux + (ay + w * (by - ay)) * uy
+        if t > 0.0:
+            count += 1
+            if t < ahead1:
+                ahead1, ahead2 = t, ahead1
+            elif t < ahead2:
+                ahead2 = t
+        else:
+            t = -t
+            if t < behind1:
+                behind1, behind2 = t, behind1
+            elif t < behind2:
+                behind2 = t
+    if count % 2 == 1 and behind1 < huge:
+        return ahead1 * behind1, ahead1 + behind1
+    if ahead2 < huge and (ahead1 <= behind1 or behind2 == huge):
+        return -ahead1 * ahead2, ahead2 - ahead1
+    if behind2 < huge:
+        return -behind1 * behind2, behind2 - behind1
+    # the line misses: as of a disc at the nearest point
+    d2 = huge
+    for k in range(segments.shape[0]):
+        d2 = min(d2, _squared_distance(x, y, segments[k]))
+    d = np.sqrt(d2)
+    return -d * (d + 2.0 * radius), 2.0 * radius
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def chord_power(
     x0_mm: float,
     y0_mm: float,
     step_mm: float,
-    nx: int,
-    ny: int,
+    active: NDArray[np.bool_],
+    ux: Floats,
+    uy: Floats,
     segments_mm: Floats,
-    component: NDArray[np.int32],
-    radius_floor_mm: Floats,
-) -> Floats:
-    """Quadric level set of closed contours, see ``contract.level_set``."""
-    if segments_mm.shape[0] == 0:
-        return np.full((ny, nx), _FAR)
-    distance, owner = _nearest(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
-    inside = _inside(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
-    n = radius_floor_mm.shape[0]
-    radius = np.zeros(n)
-    at = np.zeros((n, 2))
+    radius_mm: float,
+) -> tuple[Floats, Floats]:
+    """Power of raster nodes with respect to contours, see ``contract.chord_power``."""
+    ny, nx = active.shape
+    values, chords = np.zeros((ny, nx)), np.zeros((ny, nx))
     for j in range(ny):
         for i in range(nx):
-            if inside[j, i]:
-                c = component[owner[j, i]]
-                if distance[j, i] > radius[c]:
-                    radius[c] = distance[j, i]
-                    at[c, 0] = x0_mm + i * step_mm
-                    at[c, 1] = y0_mm + j * step_mm
-    for c in range(n):
-        if radius[c] > 0.0:
-            radius[c] = _refined_radius(at[c, 0], at[c, 1], radius[c], step_mm, segments_mm)
-        radius[c] = max(radius[c], radius_floor_mm[c])
-    values = np.empty((ny, nx))
-    for j in range(ny):
-        for i in range(nx):
-            r = radius[component[owner[j, i]]]
-            d = distance[j, i]
-            values[j, i] = d * (2.0 * r - d) if inside[j, i] else -d * (2.0 * r + d)
-    return values
+            if active[j, i]:
+                values[j, i], chords[j, i] = _power(
+                    x0_mm + i * step_mm, y0_mm + j * step_mm, ux[j, i], uy[j, i], segments_mm, radius_mm
+                )
+    return values, chords
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
