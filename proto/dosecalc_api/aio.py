@@ -206,9 +206,11 @@ class AsyncClient:
         return [b for b in blobs if b.sha256 in missing]
 
     async def _send(self, blobs: Sequence[Blob]) -> None:
+        limit = (await self.info()).limits.max_chunk_bytes
+
         async def chunks() -> AsyncIterator[study_pb2.UploadBlobsRequest]:
             for blob in blobs:
-                for chunk in blob.chunks():
+                for chunk in blob.chunks(limit):
                     yield chunk
 
         await self._studies.UploadBlobs(chunks())

@@ -221,8 +221,9 @@ class Client:
         return [b for b in blobs if b.sha256 in missing]
 
     def _send(self, blobs: Sequence[Blob]) -> None:
+        limit = self.info().limits.max_chunk_bytes
         with _api_errors():
-            self._studies.UploadBlobs(chunk for blob in blobs for chunk in blob.chunks())
+            self._studies.UploadBlobs(chunk for blob in blobs for chunk in blob.chunks(limit))
 
     def _download(self, download: Download) -> Download:
         patience = _Patience(self._patience_s)

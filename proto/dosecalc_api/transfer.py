@@ -14,8 +14,8 @@ import grpc
 from dosecalc_api.errors import DosecalcApiError
 from dosecalc_api.v1 import dose_pb2, study_pb2
 
-#: length of the chunks of an upload; below every server's limit
-CHUNK_BYTES = 512 * 1024
+#: length of the chunks of an upload, where the server takes as much
+_CHUNK_BYTES = 512 * 1024
 
 #: a file, a folder (all files below it), a zip archive (all its members), or the bytes of one object
 Source = str | Path | bytes
@@ -57,11 +57,11 @@ class Blob:
         with zipfile.ZipFile(self.source) as archive:
             return archive.read(self.member)
 
-    def chunks(self) -> Iterator[study_pb2.UploadBlobsRequest]:
-        """Its content as upload messages."""
-        content = self.read()
-        for offset in range(0, self.size_bytes, CHUNK_BYTES):
-            data = content[offset : offset + CHUNK_BYTES]
+    def chunks(self, limit_bytes: int) -> Iterator[study_pb2.UploadBlobsRequest]:
+        """Its content as upload messages with at most so many bytes in each."""
+        content, step = self.read(), min(_CHUNK_BYTES, limit_bytes)
+        for offset in range(0, self.size_bytes, step):
+            data = content[offset : offset + step]
             yield study_pb2.UploadBlobsRequest(
                 sha256=self.sha256,
                 size_bytes=self.size_bytes,

@@ -94,14 +94,16 @@ class JobManager:
         self._runs: dict[str, _Run] = {}
         self._stopping = False
         self._parking = False
-        self._threads = [threading.Thread(target=self._work, args=(e,), daemon=True) for e in executors]
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Queue again what a crash interrupted, then begin."""
         for record in self._store.index.running_jobs():
             self._take_up(record)
-        for thread in self._threads:
+        for executor in self._executors:
+            thread = threading.Thread(target=self._work, args=(executor,), daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def stop(self, drain_s: float) -> None:
         """Begin no more jobs, let running ones finish for so long, then put them back into the queue."""
