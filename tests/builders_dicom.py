@@ -17,7 +17,13 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTDoseStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RTDoseStorage,
+    RTStructureSetStorage,
+)
 
 ROOT = "1.2.826.0.1.3680043.10.9999"
 STUDY = f"{ROOT}.1"
@@ -192,3 +198,48 @@ def dciodvfy_errors(data: bytes) -> list[str]:
         done = subprocess.run(["dciodvfy", file.name], capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode >= 0, f"dciodvfy died of signal {-done.returncode}: {done.stderr}"
     return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+
+
+def make_rtstruct(
+    contours: list[list[tuple[float, float, float]]],
+    *,
+    name: str = "Kropp åäö",
+    kind: str = "EXTERNAL",
+    frame: str = FRAME,
+    number: int = 1,
+    series: str | None = CT_SERIES,
+    transfer_syntax: str = ExplicitVRLittleEndian,
+) -> FileDataset:
+    """A structure set of one structure; ``series`` is the CT that it refers to."""
+    ds = file_dataset(RTStructureSetStorage, uid(80, number), "RTSTRUCT", transfer_syntax=transfer_syntax)
+    ds.StructureSetLabel = "Test"
+    ds.StructureSetDate, ds.StructureSetTime = "20200101", "120000"
+    reference, study, image_series = Dataset(), Dataset(), Dataset()
+    reference.FrameOfReferenceUID = frame
+    if series is not None:
+        image_series.SeriesInstanceUID = series
+        study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = "1.2.840.10008.3.1.2.3.1", STUDY
+        study.RTReferencedSeriesSequence = [image_series]
+        reference.RTReferencedStudySequence = [study]
+    ds.ReferencedFrameOfReferenceSequence = [reference]
+    roi, drawn, observation = Dataset(), Dataset(), Dataset()
+    roi.ROINumber, roi.ReferencedFrameOfReferenceUID, roi.ROIName = "1", frame, name
+    roi.ROIGenerationAlgorithm = "MANUAL"
+    drawn.ReferencedROINumber, drawn.ROIDisplayColor, drawn.ContourSequence = "1", [255, 0, 0], []
+    for points in contours:
+        contour = Dataset()
+        contour.ContourGeometricType = "CLOSED_PLANAR"
+        contour.NumberOfContourPoints = str(len(points))
+        contour.ContourData = [float(v) for point in points for v in point]
+        drawn.ContourSequence.append(contour)
+    observation.ObservationNumber, observation.ReferencedROINumber = "1", "1"
+    observation.RTROIInterpretedType, observation.ROIInterpreter = kind, ""
+    ds.StructureSetROISequence = [roi]
+    ds.ROIContourSequence = [drawn]
+    ds.RTROIObservationsSequence = [observation]
+    return ds
+
+
+def square(z_mm: float, half_mm: float = 3.0) -> list[tuple[float, float, float]]:
+    """A square contour about the axis."""
+    return [(-half_mm, -half_mm, z_mm), (half_mm, -half_mm, z_mm), (half_mm, half_mm, z_mm), (-half_mm, half_mm, z_mm)]
