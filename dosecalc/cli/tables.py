@@ -51,7 +51,7 @@ def print_summary(summary: Mapping[str, Any], files: Sequence[Path]) -> None:
     dose = summary["dose"]
     console.print(f"{dose['engine']}, {dose['quantity']}; maximum {dose['max_gy']:.3f} Gy")
     for beam in summary["beams"]:
-        model = beam["info"].get("machine", dose["machine_model"])
+        model = beam["info"].get("machine_model", dose["machine_model"])
         label = f"beam {beam['number']} {beam['name']}"
         console.print(f"  {label}: {beam['mu']:.1f} MU, maximum {beam['max_gy']:.3f} Gy, {model}", markup=False)
     for text in (*summary["warnings"], *summary["notes"]):

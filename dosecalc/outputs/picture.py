@@ -36,6 +36,7 @@ _ISODOSES = (
 _WASH = LinearSegmentedColormap.from_list(
     "wash", [(0, "#3b4cc0"), (0.35, "#37c6f4"), (0.6, "#5ee27a"), (0.8, "#f9e547"), (1, "#ff4d4d")]
 )
+_WASH_ALPHA = 0.45
 #: given to structures that bring no colour of their own
 _SPARE_COLORS = ("#e57373", "#64b5f6", "#81c784", "#ffb74d", "#ba68c8", "#4dd0e1", "#fff176", "#a1887f")
 #: more curves than this cannot be told apart
@@ -119,7 +120,7 @@ def draw_dose(content: PictureContent) -> bytes:
     figure = Figure(figsize=(15.0, 9.8), dpi=100, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     panels = figure.add_gridspec(
-        2, 3, left=0.035, right=0.985, top=0.895, bottom=0.075, wspace=0.11, hspace=0.14, height_ratios=(1.3, 1.0)
+        2, 3, left=0.045, right=0.985, top=0.895, bottom=0.075, wspace=0.11, hspace=0.14, height_ratios=(1.3, 1.0)
     )
     colors = _colors(content.structures)
     shown = _worth_showing(content.structures, content.dvhs)
@@ -146,9 +147,7 @@ def _draw_key(axes: Axes, content: PictureContent, shown: Sequence[Structure], c
         for gy, percent, color in doses
         if gy <= maximum
     ]
-    outlines = [
-        Line2D([], [], color=colors[s.number], linewidth=1.8, linestyle="dashed", label=_short(s.name)) for s in shown
-    ]
+    outlines = [Line2D([], [], color=colors[s.number], linewidth=2.2, label=_short(s.name)) for s in shown]
     titles = (f"Isodoses, 100 % = {content.reference_gy:.4g} Gy\n({content.reference_name})", "Structures\n")
     for handles, title, corner in ((isodoses, titles[0], (0.0, 1.03)), (outlines, titles[1], (0.54, 1.03))):
         legend = axes.legend(
@@ -203,11 +202,11 @@ def _draw_wash(axes: Axes, view: _View, content: PictureContent, position: float
         return
     percent = 100.0 * _plane(content.dose, view, position) / content.reference_gy
     axes.imshow(
-        np.ma.masked_less(percent, 3.0),
+        percent,
         cmap=_WASH,
         vmin=0.0,
         vmax=107.0,
-        alpha=0.42,
+        alpha=_WASH_ALPHA * np.clip((percent - 1.0) / 15.0, 0.0, 1.0),  # fades out, no edge where there is none
         extent=_extent(grid, view),
         origin="lower",
         interpolation="bilinear",
@@ -220,7 +219,7 @@ def _draw_wash(axes: Axes, view: _View, content: PictureContent, position: float
             percent,
             levels=[level for level, _ in levels],
             colors=[color for _, color in levels],
-            linewidths=1.3,
+            linewidths=1.0,
         )
 
 
@@ -234,15 +233,10 @@ def _draw_outline(
         return
     inside = fractional_mask(structure, grid).squeeze(axis=2 - view.normal)
     if inside.max() > 0.5:
-        axes.contour(
-            _centres(grid, view.across),
-            _centres(grid, view.up),
-            inside,
-            levels=[0.5],
-            colors=[color],
-            linewidths=1.1,
-            linestyles="dashed",
+        lines = axes.contour(
+            _centres(grid, view.across), _centres(grid, view.up), inside, levels=[0.5], colors=[color], linewidths=1.7
         )
+        lines.set(path_effects=[withStroke(linewidth=3.2, foreground="black")])
 
 
 def _frame_view(axes: Axes, view: _View, content: PictureContent) -> None:
