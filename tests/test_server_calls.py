@@ -216,8 +216,13 @@ NOWHERE = "0" * 64
         ("request.machines", {"machines": ["../machine.yaml"]}),
         ("request.mapping_yaml", {"machines": ["a"], "mapping_yaml": "rules: []"}),
         ("request.mapping_yaml", {"mapping_yaml": "x" * 65537}),
-        ("request.density_g_cm3", {"density_g_cm3": {"BODY": 0.0}}),
-        ("request.density_g_cm3", {"density_g_cm3": {"": 1.0}}),
+        ("request.grid.exact.size_z", {"exact_grid": ((0, 0, 0), (2, 2, 2), (0, 10, 10))}),
+        ("request.grid.exact", {"exact_grid": ((0, 0, 0), (2, 2, 2), (9999, 9999, 9999))}),
+        ("request.grid.exact.origin_mm.x", {"exact_grid": ((float("nan"), 0, 0), (2, 2, 2), (9, 9, 9))}),
+        ("request.grid.exact", {"exact_grid": ((0, 0, 0), (2, 2, 2), (9, 9, 9)), "spacing_mm": 2.0}),
+        ("request.densities", {"density_g_cm3": {"BODY": -0.1}}),
+        ("request.densities", {"density_g_cm3": {"BODY": float("nan")}}),
+        ("request.densities", {"density_g_cm3": {"": 1.0}}),
         ("request.plan", {"plan": "x" * 257}),
         ("request.study", {"study": "studies/../../etc"}),
     ],
@@ -437,8 +442,11 @@ def test_a_long_error_still_fits_the_trailing_metadata() -> None:
 def test_the_identity_of_a_job() -> None:
     base = JobRequest("a" * 64, machines=("m",))
     assert JobRequest.from_json(base.to_json()) == base
-    full = JobRequest("a" * 64, box_mm=((0.0, 0.1, 0.2), (1.0, 2.0, 3.0)), density_g_cm3=(("Ö", 1.1),), threads=3)
+    box = ((0.0, 0.1, 0.2), (1.0, 2.0, 3.0))
+    full = JobRequest("a" * 64, box_mm=box, density_g_cm3=(("Ö", 1.1), ("A", 0.0)), threads=3, without_ct=True)
     assert JobRequest.from_json(full.to_json()) == full
+    exact = JobRequest("a" * 64, spacing_mm=None, exact_grid=(box[0], box[1], (4, 5, 6)))
+    assert JobRequest.from_json(exact.to_json()) == exact
     identity = base.job_id(("h1", "h2"), "1.0")
     assert base.job_id(("h2", "h1"), "1.0") == identity
     assert JobRequest("a" * 64, machines=("m",), threads=4).job_id(("h1", "h2"), "1.0") == identity

@@ -208,7 +208,7 @@ def test_a_download_resumes_at_any_offset(server: Server, client: Client, study:
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
 def test_a_result_that_the_disk_lost_is_never_served(server: Server, client: Client, study: str, damage: str) -> None:
     job = client.wait(client.submit(request(study)).name)
-    artifact, path = server._store.artifact(job.name.removeprefix("jobs/"), "rtdose", -1)
+    _, path = server._store.artifact(job.name.removeprefix("jobs/"), "rtdose", -1)
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DosecalcApiError) as caught:
         client.download_dose(job.name)

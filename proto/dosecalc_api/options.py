@@ -80,7 +80,9 @@ def dose_request(
     spacing_mm: float | Triple | None = None,
     box_mm: tuple[Triple, Triple] | None = None,
     grid_like_uid: str = "",
+    exact_grid: tuple[Triple, Triple, tuple[int, int, int]] | None = None,
     density_g_cm3: Mapping[str, float] | None = None,
+    without_ct: bool = False,
     hu_curve: str = "",
     threads: int = 0,
 ) -> dose_pb2.DoseRequest:
@@ -95,6 +97,10 @@ def dose_request(
         One number means the same along all axes.
     box_mm : (lower, upper), optional
         Corners (x, y, z), mm, DICOM patient frame.
+    exact_grid : (origin_mm, spacing_mm, shape), optional
+        Centre of the first voxel and spacing as (x, y, z), number of voxels as (z, y, x).
+    density_g_cm3 : mapping of structure name to g/cm3, optional
+        In order: where structures overlap, later ones lie over earlier ones.
     """
     devices = {"auto": dose_pb2.DEVICE_UNSPECIFIED, "cpu": dose_pb2.DEVICE_CPU, "cuda": dose_pb2.DEVICE_CUDA}
     request = dose_pb2.DoseRequest(
@@ -106,7 +112,11 @@ def dose_request(
         mapping_yaml=mapping_yaml,
         engine=engine,
         device=devices[device],
-        density_g_cm3=density_g_cm3 or {},
+        densities=[
+            dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
+            for name, density in (density_g_cm3 or {}).items()
+        ],
+        without_ct=without_ct,
         hu_curve=hu_curve,
         threads=threads,
     )
@@ -118,6 +128,12 @@ def dose_request(
         request.grid.box.upper_mm.CopyFrom(_vector(box_mm[1]))
     if grid_like_uid:
         request.grid.like_rtdose_uid = grid_like_uid
+    if exact_grid is not None:
+        origin, spacing, (nz, ny, nx) = exact_grid
+        exact = request.grid.exact
+        exact.origin_mm.CopyFrom(_vector(origin))
+        exact.spacing_mm.CopyFrom(_vector(spacing))
+        exact.size_x, exact.size_y, exact.size_z = nx, ny, nz
     return request
 
 

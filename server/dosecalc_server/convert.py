@@ -18,7 +18,7 @@ from dosecalc_server import index
 from dosecalc_server.config import Limits
 from dosecalc_server.index import StudyRecord
 from dosecalc_server.jobs import JobView
-from dosecalc_server.request import JobRequest, Triple
+from dosecalc_server.request import ExactGrid, JobRequest, Triple
 from dosecalc_server.status import RequestError
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -111,7 +111,9 @@ def request_from_wire(
         spacing_mm=grid[0],
         box_mm=grid[1],
         grid_like_uid=grid[2],
+        exact_grid=grid[3],
         density_g_cm3=_densities(check, message),
+        without_ct=message.without_ct,
         hu_curve=message.hu_curve or None,
         threads=message.threads,
     )
@@ -130,7 +132,11 @@ def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
         mapping_yaml=request.mapping_yaml or "",
         engine=request.engine,
         device=_DEVICE_BY_NAME[request.device],
-        density_g_cm3=dict(request.density_g_cm3),
+        densities=[
+            dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
+            for name, density in request.density_g_cm3
+        ],
+        without_ct=request.without_ct,
         hu_curve=request.hu_curve or "",
         threads=request.threads,
     )
@@ -139,6 +145,9 @@ def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
     if request.box_mm is not None:
         message.grid.box.lower_mm.CopyFrom(_vector(request.box_mm[0]))
         message.grid.box.upper_mm.CopyFrom(_vector(request.box_mm[1]))
+    if request.exact_grid is not None:
+        origin, spacing, shape = request.exact_grid
+        message.grid.exact.CopyFrom(grid_to_wire({"origin_mm": origin, "spacing_mm": spacing, "shape": shape}))
     message.grid.like_rtdose_uid = request.grid_like_uid or ""
     return message
 
@@ -236,44 +245,65 @@ def _machines(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[str, ...]
     yaml = message.mapping_yaml
     check.require(not (names and yaml), "request.mapping_yaml", "give either machines or a mapping, not both")
     check.require(len(yaml) <= _MAX_YAML, "request.mapping_yaml", f"must have at most {_MAX_YAML} characters")
-    # a mapping file on disk may point to other files; one from the wire must not make the server read any
-    paths = re.search(r"[/\\]|\.(ya?ml|json)\b", yaml, re.IGNORECASE)
-    check.require(paths is None, "request.mapping_yaml", "must name machine models, never paths")
     return tuple(names)
 
 
 def _densities(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[tuple[str, float], ...]:
-    densities = tuple(sorted(message.density_g_cm3.items()))
-    field = "request.density_g_cm3"
+    densities = tuple((d.structure_name, d.density_g_cm3) for d in message.densities)
+    field = "request.densities"
     check.require(len(densities) <= _MAX_DENSITIES, field, f"at most {_MAX_DENSITIES}")
+    check.require(len({name for name, _ in densities}) == len(densities), field, "each structure once")
     for name, value in densities:
         check.require(bool(name) and len(name) <= _MAX_TEXT, field, "a structure's name has 1 to 256 characters")
-        check.require(0 < value <= 25, field, f"a density must be above 0 and at most 25 g/cm3, not {value:g}")
+        check.require(0 <= value <= 25, field, f"a density must be from 0 to 25 g/cm3, not {value:g}")
     return densities
+
+
+_Box = tuple[Triple, Triple]
 
 
 def _grid(
     check: _Checker, message: dose_pb2.GridRequest, limits: Limits
-) -> tuple[Triple | None, tuple[Triple, Triple] | None, str | None]:
+) -> tuple[Triple | None, _Box | None, str | None, ExactGrid | None]:
+    """Spacing, box, UID of an RTDOSE, exact grid: the spacing and perhaps the box, or one of the others."""
     like = check.uid("request.grid.like_rtdose_uid", message.like_rtdose_uid)
+    by_spacing = message.HasField("spacing_mm") or message.HasField("box")
     if like is not None:
-        alone = not message.HasField("spacing_mm") and not message.HasField("box")
-        check.require(alone, "request.grid.like_rtdose_uid", "excludes a spacing and a box")
-        return None, None, like
+        alone = not by_spacing and not message.HasField("exact")
+        check.require(alone, "request.grid.like_rtdose_uid", "excludes a spacing, a box and an exact grid")
+        return None, None, like, None
+    if message.HasField("exact"):
+        check.require(not by_spacing, "request.grid.exact", "excludes a spacing and a box")
+        return None, None, None, _exact(check, message.exact, limits)
     spacing: Triple = (3.0, 3.0, 3.0)
     if message.HasField("spacing_mm"):
-        spacing = _triple(
-            check, "request.grid.spacing_mm", message.spacing_mm, "from 0.5 to 50", lambda v: 0.5 <= v <= 50
-        )
-    if not message.HasField("box"):
-        return spacing, None, None
-    return spacing, _box(check, message.box, spacing, limits), None
+        spacing = _spacing(check, "request.grid.spacing_mm", message.spacing_mm)
+    box = _box(check, message.box, spacing, limits) if message.HasField("box") else None
+    return spacing, box, None, None
 
 
-def _box(check: _Checker, box: geometry_pb2.Box, spacing: Triple, limits: Limits) -> tuple[Triple, Triple]:
-    within: Callable[[float], bool] = lambda v: abs(v) <= 10000  # noqa: E731 - one rule for both corners
-    lower = _triple(check, "request.grid.box.lower_mm", box.lower_mm, "from -10000 to 10000", within)
-    upper = _triple(check, "request.grid.box.upper_mm", box.upper_mm, "from -10000 to 10000", within)
+def _spacing(check: _Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
+    return _triple(check, field, vector, "from 0.5 to 50", lambda v: 0.5 <= v <= 50)
+
+
+def _position(check: _Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
+    return _triple(check, field, vector, "from -10000 to 10000", lambda v: abs(v) <= 10000)
+
+
+def _exact(check: _Checker, grid: geometry_pb2.Grid, limits: Limits) -> ExactGrid:
+    shape = (grid.size_z, grid.size_y, grid.size_x)
+    for axis, size in zip("zyx", shape, strict=True):
+        check.require(1 <= size <= 10000, f"request.grid.exact.size_{axis}", f"must be from 1 to 10000, not {size}")
+    voxels = math.prod(shape)
+    fits = voxels <= limits.max_grid_voxels
+    check.require(fits, "request.grid.exact", f"has {voxels} voxels; at most {limits.max_grid_voxels}")
+    origin = _position(check, "request.grid.exact.origin_mm", grid.origin_mm)
+    return origin, _spacing(check, "request.grid.exact.spacing_mm", grid.spacing_mm), shape
+
+
+def _box(check: _Checker, box: geometry_pb2.Box, spacing: Triple, limits: Limits) -> _Box:
+    lower = _position(check, "request.grid.box.lower_mm", box.lower_mm)
+    upper = _position(check, "request.grid.box.upper_mm", box.upper_mm)
     above = all(a < b for a, b in zip(lower, upper, strict=True))
     check.require(above, "request.grid.box.upper_mm", "must lie above lower_mm along every axis")
     if not check.violations:

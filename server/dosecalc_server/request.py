@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 Triple = tuple[float, float, float]
+#: origin (x, y, z) and spacing (x, y, z) in mm, shape (z, y, x)
+ExactGrid = tuple[Triple, Triple, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,16 @@ class JobRequest:
     engine : str
     device : 'auto', 'cpu' or 'cuda'
     spacing_mm : (dx, dy, dz) or None
-        None only with ``grid_like_uid``.
+        None only with ``grid_like_uid`` or ``exact_grid``.
     box_mm : ((x, y, z), (x, y, z)) or None
         Lower and upper corner, patient frame.
     grid_like_uid : str or None
         SOP Instance UID of an RTDOSE whose grid is used.
+    exact_grid : (origin, spacing, shape) or None
     density_g_cm3 : tuple of (structure name, g/cm3)
-        By name.
+        In order: later ones lie over earlier ones.
+    without_ct : bool
+        Density from structures even if there is a CT.
     hu_curve : str or None
     threads : int
         CPU threads, 0 for all; does not change the result and is no part of the identity.
@@ -50,7 +55,9 @@ class JobRequest:
     spacing_mm: Triple | None = (3.0, 3.0, 3.0)
     box_mm: tuple[Triple, Triple] | None = None
     grid_like_uid: str | None = None
+    exact_grid: ExactGrid | None = None
     density_g_cm3: tuple[tuple[str, float], ...] = ()
+    without_ct: bool = False
     hu_curve: str | None = None
     threads: int = 0
 

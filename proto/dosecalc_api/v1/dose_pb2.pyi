@@ -46,24 +46,27 @@ DOSE_FORMAT_RTDOSE: DoseFormat
 DOSE_FORMAT_RAW_FLOAT32: DoseFormat
 
 class GridRequest(_message.Message):
-    __slots__ = ("spacing_mm", "box", "like_rtdose_uid")
+    __slots__ = ("spacing_mm", "box", "like_rtdose_uid", "exact")
     SPACING_MM_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     LIKE_RTDOSE_UID_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     spacing_mm: _geometry_pb2.Vector3
     box: _geometry_pb2.Box
     like_rtdose_uid: str
-    def __init__(self, spacing_mm: _Optional[_Union[_geometry_pb2.Vector3, _Mapping]] = ..., box: _Optional[_Union[_geometry_pb2.Box, _Mapping]] = ..., like_rtdose_uid: _Optional[str] = ...) -> None: ...
+    exact: _geometry_pb2.Grid
+    def __init__(self, spacing_mm: _Optional[_Union[_geometry_pb2.Vector3, _Mapping]] = ..., box: _Optional[_Union[_geometry_pb2.Box, _Mapping]] = ..., like_rtdose_uid: _Optional[str] = ..., exact: _Optional[_Union[_geometry_pb2.Grid, _Mapping]] = ...) -> None: ...
+
+class StructureDensity(_message.Message):
+    __slots__ = ("structure_name", "density_g_cm3")
+    STRUCTURE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DENSITY_G_CM3_FIELD_NUMBER: _ClassVar[int]
+    structure_name: str
+    density_g_cm3: float
+    def __init__(self, structure_name: _Optional[str] = ..., density_g_cm3: _Optional[float] = ...) -> None: ...
 
 class DoseRequest(_message.Message):
-    __slots__ = ("study", "plan", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "density_g_cm3", "hu_curve", "threads")
-    class DensityGCm3Entry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    __slots__ = ("study", "plan", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "densities", "hu_curve", "threads", "without_ct")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STRUCTURE_SET_UID_FIELD_NUMBER: _ClassVar[int]
@@ -73,9 +76,10 @@ class DoseRequest(_message.Message):
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
-    DENSITY_G_CM3_FIELD_NUMBER: _ClassVar[int]
+    DENSITIES_FIELD_NUMBER: _ClassVar[int]
     HU_CURVE_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_CT_FIELD_NUMBER: _ClassVar[int]
     study: str
     plan: str
     structure_set_uid: str
@@ -85,10 +89,11 @@ class DoseRequest(_message.Message):
     engine: str
     device: Device
     grid: GridRequest
-    density_g_cm3: _containers.ScalarMap[str, float]
+    densities: _containers.RepeatedCompositeFieldContainer[StructureDensity]
     hu_curve: str
     threads: int
-    def __init__(self, study: _Optional[str] = ..., plan: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., density_g_cm3: _Optional[_Mapping[str, float]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
+    without_ct: bool
+    def __init__(self, study: _Optional[str] = ..., plan: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., densities: _Optional[_Iterable[_Union[StructureDensity, _Mapping]]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ..., without_ct: _Optional[bool] = ...) -> None: ...
 
 class BeamProgress(_message.Message):
     __slots__ = ("beam_number", "fraction")
@@ -155,7 +160,7 @@ class BeamResult(_message.Message):
     def __init__(self, beam_number: _Optional[int] = ..., beam_name: _Optional[str] = ..., mu: _Optional[float] = ..., max_dose_gy: _Optional[float] = ..., info: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DoseResult(_message.Message):
-    __slots__ = ("grid", "beams", "quantity", "engine", "machine_name", "machine_sha256", "max_dose_gy", "provenance", "seconds", "warnings", "dvhs")
+    __slots__ = ("grid", "beams", "quantity", "engine", "machine_name", "machine_sha256", "max_dose_gy", "provenance", "seconds", "warnings", "dvhs", "notes")
     class ProvenanceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +186,7 @@ class DoseResult(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     DVHS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     grid: _geometry_pb2.Grid
     beams: _containers.RepeatedCompositeFieldContainer[BeamResult]
     quantity: str
@@ -192,7 +198,8 @@ class DoseResult(_message.Message):
     seconds: _containers.ScalarMap[str, float]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     dvhs: int
-    def __init__(self, grid: _Optional[_Union[_geometry_pb2.Grid, _Mapping]] = ..., beams: _Optional[_Iterable[_Union[BeamResult, _Mapping]]] = ..., quantity: _Optional[str] = ..., engine: _Optional[str] = ..., machine_name: _Optional[str] = ..., machine_sha256: _Optional[str] = ..., max_dose_gy: _Optional[float] = ..., provenance: _Optional[_Mapping[str, str]] = ..., seconds: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., dvhs: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, grid: _Optional[_Union[_geometry_pb2.Grid, _Mapping]] = ..., beams: _Optional[_Iterable[_Union[BeamResult, _Mapping]]] = ..., quantity: _Optional[str] = ..., engine: _Optional[str] = ..., machine_name: _Optional[str] = ..., machine_sha256: _Optional[str] = ..., max_dose_gy: _Optional[float] = ..., provenance: _Optional[_Mapping[str, str]] = ..., seconds: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., dvhs: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "request", "state", "done", "progress", "error", "result", "create_time", "start_time", "end_time")

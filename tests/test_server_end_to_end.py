@@ -1,0 +1,104 @@
+"""A phantom through the whole of it: client, server, worker, dose engine, RTDOSE; beside the same in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from server_helpers import SMALL
+
+from dosecalc.dicom.rtdose import read_rtdose
+from dosecalc.dicom.study import load_study
+from dosecalc.recompute import GridRequest, RecomputeRequest, recompute
+from dosecalc_api.client import Client, DosecalcApiError, dose_request
+from dosecalc_api.v1 import dose_pb2
+from dosecalc_phantoms import make_phantom
+from dosecalc_phantoms.dicom import write_phantom
+from dosecalc_server.app import Server
+from dosecalc_server.config import Limits, ServerConfig
+
+SPACING_MM = 10.0
+MACHINE = "generic-6mv-millennium120"
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom")
+    write_phantom(make_phantom("water-box", plan="box", spacing_mm=(5.0, 5.0, 5.0), language="sv"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    config = ServerConfig(tmp_path_factory.mktemp("store"), port=0, limits=Limits(**SMALL))
+    with Server(config) as server, Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[dose_pb2.Job]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def job(client: Client, phantom: Path, seen: list[dose_pb2.Job]) -> dose_pb2.Job:
+    study = client.upload_files([phantom])
+    request = dose_request(study.name, machines=[MACHINE], spacing_mm=SPACING_MM)
+    return client.wait(client.submit(request).name, seen.append)
+
+
+def test_the_dose_is_the_one_of_this_process_bit_by_bit(client: Client, job: dose_pb2.Job, phantom: Path) -> None:
+    request = RecomputeRequest(machines=(MACHINE,), grid=GridRequest((SPACING_MM,) * 3))
+    here = recompute(load_study(phantom), request)
+    there = client.dose_array(job.name)
+    assert (there.origin_mm, there.spacing_mm) == (here.dose.grid.origin_mm, here.dose.grid.spacing_mm)
+    np.testing.assert_array_equal(there.dose_gy, here.dose.total_gy)
+    for beam in here.dose.beams:
+        np.testing.assert_array_equal(client.dose_array(job.name, beam.number).dose_gy, beam.dose_gy)
+    means = {d.structure_name: d.statistics["mean_gy"] for d in client.dvhs(job.name)}
+    assert means == {d.name: d.mean_gy for d in here.dvhs}
+
+
+def test_the_result_says_what_made_it(client: Client, job: dose_pb2.Job) -> None:
+    result = job.result
+    assert (result.machine_name, result.engine) == (MACHINE, "collapsed_cone")
+    assert result.machine_sha256 == next(m.sha256 for m in client.machines() if m.name == f"machines/{MACHINE}")
+    assert "dose to water-equivalent medium" in result.quantity
+    assert client.info().engines[0].quantity == result.quantity
+    assert len(result.beams) == 4
+    assert result.max_dose_gy > 0
+    assert result.seconds
+
+
+def test_the_rtdose_is_the_raw_dose(client: Client, job: dose_pb2.Job) -> None:
+    for beam in (None, job.result.beams[0].beam_number):
+        rtdose, raw = read_rtdose(client.download_dose(job.name, beam)), client.dose_array(job.name, beam).dose_gy
+        assert rtdose.volume.values.shape == raw.shape
+        # DoseGridScaling may lose a millionth of the maximum (the issue's bound on written dose)
+        np.testing.assert_allclose(rtdose.volume.values, raw, rtol=0, atol=1e-6 * raw.max())
+
+
+def test_progress_names_the_beams(job: dose_pb2.Job, seen: list[dose_pb2.Job]) -> None:
+    begun = {b.beam_number for s in seen for b in s.progress.beams}
+    assert begun <= {b.beam_number for b in job.result.beams}
+    assert [s.progress.fraction for s in seen] == sorted(s.progress.fraction for s in seen)
+
+
+def test_a_study_without_a_plan_is_refused_with_the_readers_reason(client: Client, phantom: Path) -> None:
+    slices = sorted(phantom.rglob("CT*"))[:3]
+    study = client.upload_files([*slices, b"not DICOM at all"])
+    with pytest.raises(DosecalcApiError) as caught:
+        client.wait(client.submit(dose_request(study.name)).name)
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+    assert caught.value.reason.startswith("PLAN")
+
+
+def test_an_unknown_treatment_machine_is_refused_by_the_beam(client: Client, phantom: Path, tmp_path: Path) -> None:
+    made = make_phantom("water-box", spacing_mm=(10.0, 10.0, 10.0), machine_name="LINAC-OF-NOBODY")
+    write_phantom(made, tmp_path)
+    with pytest.raises(DosecalcApiError) as caught:
+        client.wait(client.submit(dose_request(client.upload_files([tmp_path]).name)).name)
+    assert caught.value.code.name in ("NOT_FOUND", "FAILED_PRECONDITION")
+    assert "beam" in caught.value.metadata
