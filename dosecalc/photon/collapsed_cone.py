@@ -80,7 +80,7 @@ class CollapsedCone:
         self._materials = patient.materials
         self._density = patient.density.values
         self._material = patient.material
-        self._release = np.where(self._density > VACUUM_G_CM3, self._material, -1).astype(np.int16)
+        self._release = np.where(self._density > VACUUM_G_CM3, self._material.astype(np.int16), np.int16(-1))
         dx, dy, dz = self.grid.spacing_mm
         self._transport = ConeTransport(self._density, (dx / 10, dy / 10, dz / 10))
         self._prepared: dict[str, tuple[SpectralModel, ConeSet, tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
