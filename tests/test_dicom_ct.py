@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from pathlib import Path
@@ -19,7 +20,8 @@ from pydicom.uid import (
 )
 
 from dosecalc.dicom.ct import read_ct
-from dosecalc.dicom.errors import CtError
+from dosecalc.dicom.errors import CtError, DicomError
+from dosecalc.dicom.parse import parse
 from dosecalc.dicom.scan import DicomFile, scan
 from dosecalc.dicom.study import load_study
 from dosecalc.patient.ct import CtImage
@@ -39,8 +41,6 @@ def position_code() -> np.ndarray:
 
 def files(slices: list[FileDataset]) -> list[DicomFile]:
     """The slices as a scan would give them: written and parsed again."""
-    from dosecalc.dicom.parse import parse
-
     return [DicomFile(f"s{k}", "CT", parse(build.to_bytes(ds), f"s{k}"), str(k)) for k, ds in enumerate(slices)]
 
 
@@ -187,6 +187,21 @@ def test_compressed_transfer_syntaxes(syntax: str) -> None:
     for ds in slices:
         ds.compress(syntax)
     np.testing.assert_array_equal(read(slices).hu.values, hu)
+
+
+def test_damaged_compressed_pixels_are_refused() -> None:
+    chance = random.Random(3)
+    slices = build.make_ct(np.random.default_rng(1).integers(-1000, 1000, (2, 32, 32)))
+    for ds in slices:
+        ds.compress(RLELossless)
+    sound = build.to_bytes(slices[0])
+    for _ in range(60):
+        content = bytearray(sound)
+        for _ in range(3):
+            content[chance.randrange(len(content) - 1500, len(content))] = chance.randrange(256)
+        other = files(slices[1:])[0]
+        with contextlib.suppress(DicomError):  # nothing else, and damage that decodes is only noise
+            read_ct([DicomFile("a", "CT", parse(bytes(content), "a"), "a"), other])
 
 
 def test_uneven_slices_are_interpolated_to_the_finest_spacing() -> None:

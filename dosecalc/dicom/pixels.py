@@ -96,7 +96,9 @@ def stored_values(ds: Dataset, shape: PixelFormat, file: str, error: ErrorType) 
     if _is_compressed(ds):
         try:
             raw = np.asarray(ds.pixel_array).astype(shape.dtype)
-        except Exception as cause:  # decoders raise whatever they like
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as cause:  # decoders raise what they like; the RLE one panics outside of Exception
             raise error(
                 "PIXELS_UNDECODABLE",
                 f"The compressed pixels cannot be decoded ({type(cause).__name__}); export them uncompressed.",
