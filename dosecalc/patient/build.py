@@ -81,9 +81,8 @@ def build_patient(
             notes.append(f"HU are converted by the generic curve {chosen.name!r}, not by one of the scanner.")
     body = fractional_mask(external, grid) if external is not None else None
     painter = Painter(grid, body, _material_names(chosen, overrides))
-    painter.fill(image, overrides, notes)
-    painter.enclose()
-    painter.lay_outside(_outside(structures, external, overrides), image, overrides, notes)
+    painter.fill_inside(image, overrides, notes)
+    painter.fill_outside(_outside(structures, external, overrides, image), image, overrides, notes)
     return Patient(
         density=Volume(grid, painter.density),
         material=painter.material,
@@ -191,10 +190,12 @@ def _material_names(curve: HuCurve | None, overrides: Overrides) -> tuple[str, .
 
 
 def _outside(
-    structures: StructureSet | None, external: Structure | None, overrides: Overrides
+    structures: StructureSet | None, external: Structure | None, overrides: Overrides, image: Image | None
 ) -> tuple[Structure, ...]:
     """Couches, fixations and boluses that enclose a volume; those with a stated density in its order, last."""
     every = structures.structures if structures is not None else ()
     stated = [o.structure for o in overrides.outside]
+    if external is None and image is not None:
+        return tuple(stated)  # the whole image is the patient, the others included
     silent = [s for s in every if s.kind in OUTSIDE_KINDS and not s.empty and s is not external and s not in stated]
     return (*silent, *stated)

@@ -5,6 +5,7 @@ Masks, volumes and DVHs all start here, so that they agree on what a set of cont
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -202,7 +203,7 @@ def _areal(geometry: BaseGeometry) -> Polygon | MultiPolygon:
 
 
 def _exclusive_or(polygons: Sequence[BaseGeometry]) -> Polygon | MultiPolygon:
-    return _areal(shapely.symmetric_difference_all(np.array(polygons, dtype=object)))
+    return _areal(functools.reduce(shapely.symmetric_difference, polygons))
 
 
 def _even_odd(polygons: Sequence[BaseGeometry]) -> Polygon | MultiPolygon:

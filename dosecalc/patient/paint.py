@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dosecalc.errors import PatientError
 from dosecalc.geometry import Grid, Volume
 from dosecalc.patient.contour_planes import structure_volume_cm3
-from dosecalc.patient.density import Override, Overrides
+from dosecalc.patient.density import Overrides
 from dosecalc.patient.hu import HuCurve
 from dosecalc.patient.masks import fractional_mask
 from dosecalc.patient.materials import AIR, AIR_DENSITY_G_CM3
@@ -55,15 +55,17 @@ class Image:
 
 
 class Painter:
-    """Density and material under construction.
+    """Density and material under construction, from the top layer to the bottom one.
 
-    Until `enclose`, the arrays hold what is inside the External; voxels wholly outside hold air.
+    Every voxel has a share inside the External and a share outside. A layer takes what it covers of the share that is
+    left, so that two structures that touch within a voxel both get theirs, and one inside the other displaces it. The
+    material is that of the layer with most mass.
 
     Parameters
     ----------
     grid : Grid
     body : float32 [z, y, x] or None
-        Fraction of each voxel inside the External; None when there is none.
+        Fraction of each voxel inside the External; None when there is none, and everything is inside.
     materials : tuple of str
     """
 
@@ -71,99 +73,70 @@ class Painter:
         self.grid = grid
         self.body = body
         self.materials = materials
-        self.air = materials.index(AIR)
-        self.density = np.full(grid.shape, AIR_DENSITY_G_CM3, dtype=np.float32)
-        self.material = np.full(grid.shape, self.air, dtype=np.uint8)
-        self.touched = np.ones(grid.shape, dtype=bool) if body is None else body > 0
+        self.density = np.zeros(grid.shape, dtype=np.float32)
+        self.material = np.full(grid.shape, materials.index(AIR), dtype=np.uint8)
+        self._heaviest = np.zeros(grid.shape, dtype=np.float32)
+        self._inside = np.ones(grid.shape, dtype=np.float32) if body is None else body.copy()
+        self._outside = np.zeros(grid.shape, dtype=np.float32) if body is None else 1 - body
 
-    def fill(self, image: Image | None, overrides: Overrides, notes: list[str]) -> None:
-        """Lay down the External's density or the image, then the structures inside."""
-        masks = [(o, self._share_of_body(fractional_mask(o.structure, self.grid))) for o in overrides.inside]
-        if overrides.background is not None:
-            self.density[self.touched] = overrides.background.density_g_cm3
-            self.material[self.touched] = self.materials.index(overrides.background.material)
-        elif image is not None:
-            stated = np.zeros(self.grid.shape, dtype=bool)
-            for _, mask in masks:
-                stated |= mask > 0
-            self._fill_from(image, stated, notes)
-        for override, mask in masks:
+    def fill_inside(self, image: Image | None, overrides: Overrides, notes: list[str]) -> None:
+        """Lay the structures inside, the last on top, over the External's density or the image."""
+        for override in reversed(overrides.inside):
+            mask = np.minimum(fractional_mask(override.structure, self.grid), self._inside)
             if not mask.any():
-                notes.append(f"Structure {override.structure.name!r} lies outside the patient and changes nothing.")
-            self._lay(mask, override)
+                notes.append(f"Structure {override.structure.name!r} has no voxel left to change.")
+            self._lay(mask, override.density_g_cm3, override.material)
+            self._inside -= mask
+        if overrides.background is not None:
+            self._lay(self._inside, overrides.background.density_g_cm3, overrides.background.material)
+        elif image is not None:
+            self._lay_image(image, notes)
+        else:
+            self._outside += self._inside
 
-    def enclose(self) -> None:
-        """Blend the inside with the air around it."""
-        if self.body is not None:
-            outside = np.where(self.touched, 1 - self.body, np.float32(0))
-            self._blend(outside, np.float32(AIR_DENSITY_G_CM3), np.uint8(self.air))
-
-    def lay_outside(
+    def fill_outside(
         self, structures: tuple[Structure, ...], image: Image | None, overrides: Overrides, notes: list[str]
     ) -> None:
-        """Put couches, fixations and boluses where there is no patient."""
-        for structure in structures:
-            override = overrides.of(structure)
-            if override is None and self.body is None and image is not None:
-                continue  # the whole image is the patient, this included
+        """Lay couches, fixations and boluses, the last on top, where there is no patient; the rest is air."""
+        for structure in reversed(structures):
             mask = fractional_mask(structure, self.grid)
             self._note_cut(structure, mask, notes)
-            if self.body is not None:
-                mask = np.minimum(mask, 1 - self.body)
+            mask = np.minimum(mask, self._outside)
+            override = overrides.of(structure)
             if override is not None:
-                self._lay(mask, override)
+                self._lay(mask, override.density_g_cm3, override.material)
             else:
                 self._lay_from_image(structure, mask, image, notes)
+            self._outside -= mask
+        self._lay(self._outside, AIR_DENSITY_G_CM3, AIR)
 
-    def _fill_from(self, image: Image, stated: NDArray[np.bool_], notes: list[str]) -> None:
-        self.density[self.touched] = image.density(self.touched, stated)
+    def _lay(self, share: Mask, density: float | Mask, material: str | NDArray[np.uint8]) -> None:
+        at = np.flatnonzero(share > 0)
+        mass = share.reshape(-1)[at] * (
+            density.reshape(-1)[at] if isinstance(density, np.ndarray) else np.float32(density)
+        )
+        self.density.reshape(-1)[at] += mass
+        won = mass > self._heaviest.reshape(-1)[at]
+        at = at[won]
+        self._heaviest.reshape(-1)[at] = mass[won]
+        index = self.materials.index(material) if isinstance(material, str) else material.reshape(-1)[at]
+        self.material.reshape(-1)[at] = index
+
+    def _lay_image(self, image: Image, notes: list[str]) -> None:
+        where = np.ones(self.grid.shape, dtype=bool) if self.body is None else self.body > 0
+        stated = self._inside < (1 if self.body is None else self.body)
+        density = np.zeros(self.grid.shape, dtype=np.float32)
+        density[where] = image.density(where, stated)
         if self.body is not None:
-            self._take_off_outside(self.body)
-        self.material[self.touched] = image.curve.material_index(self.density[self.touched])
-        dense = int(np.count_nonzero((image.hu.values > DENSEST_TISSUE_HU) & self.touched & ~stated))
+            _take_off_outside(density, self.body)
+        self._lay(self._inside, density, image.curve.material_index(density))
+        dense = int(np.count_nonzero((image.hu.values > DENSEST_TISSUE_HU) & where & ~stated))
         if dense:
             volume = dense * self.grid.voxel_volume_cm3
             notes.append(
                 f"{volume:.2f} cm3 of the patient lie above {DENSEST_TISSUE_HU:g} HU and are taken as dense bone; "
                 "metal needs a stated density."
             )
-
-    def _take_off_outside(self, body: Mask) -> None:
-        """Density of the inside alone, in voxels on the External's boundary.
-
-        The image has blended inside and outside. Were the outside air, the inside would have all the mass; the cap
-        keeps what is not air outside (a head rest that touches the skin) from being squeezed into the patient.
-        """
-        edge = np.nonzero((body > 0) & (body < FULL))
-        share = body[edge]
-        densest = _densest_full_neighbour(self.density, body, edge)
-        inside = (self.density[edge] - (1 - share) * np.float32(AIR_DENSITY_G_CM3)) / share
-        # with nothing but boundary around, skin is taken as water
-        cap = np.where(densest > 0, densest, np.maximum(np.float32(1.0), self.density[edge]))
-        self.density[edge] = np.clip(inside, np.float32(AIR_DENSITY_G_CM3), cap)
-
-    def _share_of_body(self, mask: Mask) -> Mask:
-        """The fraction of each voxel's part inside the External that a structure fills."""
-        if self.body is None:
-            return mask
-        shared = np.zeros_like(mask)
-        np.divide(mask, self.body, out=shared, where=self.body > 1e-6)
-        return np.minimum(shared, 1, out=shared)
-
-    def _lay(self, share: Mask, override: Override) -> None:
-        material = np.uint8(self.materials.index(override.material))
-        self._blend(share, np.float32(override.density_g_cm3), material)
-
-    def _blend(self, share: Mask, density: np.float32 | Mask, material: np.uint8 | NDArray[np.uint8]) -> None:
-        """Replace a share of each voxel; the material becomes the new one where it has more of the mass."""
-        at = np.flatnonzero(share > 0)
-        part = share.reshape(-1)[at]
-        voxels, materials = self.density.reshape(-1), self.material.reshape(-1)
-        new = part * (density.reshape(-1)[at] if density.ndim else density)
-        old = (1 - part) * voxels[at]
-        voxels[at] = new + old
-        won = new > old
-        materials[at[won]] = material.reshape(-1)[at[won]] if material.ndim else material
 
     def _lay_from_image(self, structure: Structure, mask: Mask, image: Image | None, notes: list[str]) -> None:
         """A bolus that lay on the patient in the scanner has its density in the CT; anything else is refused."""
@@ -187,7 +160,7 @@ class Painter:
                 f"it out (--density '{structure.name}=0').",
                 structure=structure.name,
             )
-        self._blend(mask, density, image.curve.material_index(density))
+        self._lay(mask, density, image.curve.material_index(density))
         notes.append(f"Bolus {structure.name!r} has the density of the CT, for every beam.")
 
     def _note_cut(self, structure: Structure, mask: Mask, notes: list[str]) -> None:
@@ -195,9 +168,23 @@ class Painter:
         total = structure_volume_cm3(structure)
         present = float(mask.sum(dtype=np.float64)) * self.grid.voxel_volume_cm3
         if total > 0 and present < 0.999 * total:
-            notes.append(
-                f"{100 * (1 - present / total):.1f} % of {structure.name!r} lies beyond the CT and is left out."
-            )
+            share = 100 * (1 - present / total)
+            notes.append(f"{share:.1f} % of {structure.name!r} lies beyond the CT and is left out.")
+
+
+def _take_off_outside(density: NDArray[np.float32], body: Mask) -> None:
+    """Turn the density of voxels on the External's boundary into that of the part inside.
+
+    The image has blended inside and outside. Were the outside air, the inside would have all the mass; the cap keeps
+    what is not air outside (a head rest that touches the skin) from being squeezed into the patient.
+    """
+    edge = np.nonzero((body > 0) & (body < FULL))
+    share = body[edge]
+    densest = _densest_full_neighbour(density, body, edge)
+    inside = (density[edge] - (1 - share) * np.float32(AIR_DENSITY_G_CM3)) / share
+    # with nothing but boundary around, skin is taken as water
+    cap = np.where(densest > 0, densest, np.maximum(np.float32(1.0), density[edge]))
+    density[edge] = np.clip(inside, np.float32(AIR_DENSITY_G_CM3), cap)
 
 
 def _densest_full_neighbour(
