@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dosecalc.recompute import RecomputeRequest
 
 
-@click.command()
+@click.command(short_help="Compute dose and DVHs of a plan, here or on a server.")
 @click.argument("input_path", metavar="INPUT", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory for the results."

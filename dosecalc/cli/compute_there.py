@@ -93,15 +93,10 @@ def _check_sendable(request: RecomputeRequest) -> None:
             "A server computes with its own machine models and calibration curves: name one instead of giving a file.",
             field="server",
         )
-    if request.without_ct and not request.density_g_cm3:
-        raise InputError(
-            "SERVER_WITHOUT_CT",
-            "With --server, computing without a CT needs densities (--density) and an INPUT that holds no CT.",
-            field="server",
-        )
 
 
 def _on_the_wire(study: str, request: RecomputeRequest) -> dose_pb2.DoseRequest:
+    exact = request.grid.exact
     return dose_request(
         study,
         plan=request.plan,
@@ -114,7 +109,9 @@ def _on_the_wire(study: str, request: RecomputeRequest) -> dose_pb2.DoseRequest:
         spacing_mm=request.grid.spacing_mm,
         box_mm=request.grid.box_mm,
         grid_like_uid=request.grid.like_rtdose_uid or "",
+        exact_grid=None if exact is None else (exact.origin_mm, exact.spacing_mm, exact.shape),
         density_g_cm3=request.density_g_cm3,
+        without_ct=request.without_ct,
         hu_curve=request.hu_curve,
         threads=request.threads,
     )
@@ -177,10 +174,10 @@ def _summary(job: dose_pb2.Job, case: Case, request: RecomputeRequest, address: 
             "machine_sha256": result.machine_sha256,
         },
         "beams": [beam_facts(b.beam_number, b.beam_name, b.mu, b.max_dose_gy, dict(b.info)) for b in result.beams],
-        "provenance": dict(result.provenance),
-        "seconds": dict(result.seconds),
+        "provenance": dict(sorted(result.provenance.items())),
+        "seconds": dict(sorted(result.seconds.items())),
         "warnings": list(result.warnings),
-        "notes": list(case.notes),
+        "notes": list(result.notes),
     }
 
 

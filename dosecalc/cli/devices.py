@@ -9,7 +9,7 @@ import click
 from dosecalc.cli.options import json_flag
 
 
-@click.command()
+@click.command(short_help="List the devices that can compute.")
 @json_flag
 def devices(as_json: bool) -> None:
     """List the devices that a dose can be computed on."""

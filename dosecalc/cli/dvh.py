@@ -9,7 +9,7 @@ import click
 from dosecalc.errors import DicomError
 
 
-@click.command()
+@click.command(short_help="Print DVH statistics of any RTDOSE.")
 @click.argument("rtdose", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("rtstruct", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--structure", "names", multiple=True, help="Only this structure; may be repeated.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dosecalc.machine.model import Energy, Jaws, Machine
 
 
-@click.group()
+@click.group(short_help="List or show the machine models.")
 def machine() -> None:
     """List the machine models, or show one with the sources of its numbers."""
 

@@ -12,7 +12,7 @@ from dosecalc.cli.options import SpacingType, json_flag
 from dosecalc.geometry.frames import PATIENT_POSITIONS
 
 
-@click.command()
+@click.command(short_help="Write a phantom as CT, RTSTRUCT and RTPLAN.")
 @click.argument("name", required=False)
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), help="Directory for CT, RTSTRUCT and RTPLAN files."

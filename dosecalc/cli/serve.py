@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Serve dose computations over gRPC.")
 @click.option(
     "--listen",
     default="127.0.0.1:50051",

@@ -143,13 +143,8 @@ def summary_of(computed: Recomputation) -> dict[str, Any]:
             "machine_sha256": dose.machine_sha256,
         },
         "beams": [beam_facts(b.number, b.name, b.mu, float(b.dose_gy.max()), b.info) for b in dose.beams],
-        "patient": {
-            "density_source": computed.patient.density_source,
-            "patient_position": computed.patient.patient_position,
-            "structures": len(computed.dvhs),
-        },
-        "provenance": dict(dose.provenance),
-        "seconds": {**computed.seconds, **{f"dose.{k}": v for k, v in dose.seconds.items()}},
+        "provenance": dict(sorted(dose.provenance.items())),
+        "seconds": dict(sorted({**computed.seconds, **{f"dose: {k}": v for k, v in dose.seconds.items()}}.items())),
         "warnings": list(dose.warnings),
         "notes": list(computed.notes),
     }
@@ -182,7 +177,7 @@ def plan_facts(case: Case) -> dict[str, Any]:
 
 def beam_facts(number: int, name: str, mu: float, max_gy: float, info: Mapping[str, str]) -> dict[str, Any]:
     """One beam's line of the summary."""
-    return {"number": number, "name": name, "mu": mu, "max_gy": max_gy, "info": dict(info)}
+    return {"number": number, "name": name, "mu": mu, "max_gy": max_gy, "info": dict(sorted(info.items()))}
 
 
 def grid_facts(grid: Grid) -> dict[str, Any]:

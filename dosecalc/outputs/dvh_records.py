@@ -40,21 +40,28 @@ class DvhRecord:
     notes: tuple[str, ...] = ()
 
 
+#: statistics that come first, in this order; all others follow by name
+_FIRST = ("mean_gy", "min_gy", "max_gy", "median_gy", "near_min_d98_gy", "near_max_d2_gy")
+
+
+def _in_order(statistics: dict[str, float]) -> dict[str, float]:
+    first = {n: statistics[n] for n in _FIRST if n in statistics}
+    return first | {n: statistics[n] for n in sorted(statistics) if n not in first}
+
+
 def dvhs_as_json(records: Sequence[DvhRecord]) -> str:
     """All DVHs with their curves as JSON text."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "units": {"dose": "Gy over all fractions", "volume": "cm3"},
-        "structures": [asdict(r) for r in records],
+        "structures": [asdict(r) | {"statistics": _in_order(r.statistics)} for r in records],
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def dvhs_as_csv(records: Sequence[DvhRecord]) -> str:
     """The statistics as CSV text: one line per structure, a column per statistic, the unit in the heading."""
-    names: list[str] = []
-    for record in records:
-        names += [n for n in record.statistics if n not in names]
+    names = list(_in_order({name: value for r in records for name, value in r.statistics.items()}))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["structure", "number", "volume_cm3", *names, "notes"])

@@ -1,0 +1,191 @@
+"""From a study and a request to dose and DVHs: the choice of grid, machine and density, and how it ends early."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dosecalc.dicom.rtdose import write_rtdose
+from dosecalc.dicom.study import Study, load_study
+from dosecalc.errors import Cancelled, DicomError, GeometryError, InputError, MachineError, PatientError, PlanError
+from dosecalc.geometry import Grid
+from dosecalc.patient.hu import load_curve
+from dosecalc.plan import Modifier
+from dosecalc.recompute import GridRequest, RecomputeRequest, choose_case, recompute
+from dosecalc.recompute.region import dose_region
+from dosecalc_phantoms import make_phantom
+from dosecalc_phantoms.dicom import write_phantom
+
+#: coarse enough for a second of computing: what is tested here is not the dose
+COARSE = GridRequest(spacing_mm=(10.0, 10.0, 10.0))
+SMALL = GridRequest(spacing_mm=(10.0, 10.0, 10.0), box_mm=((-50.0, -60.0, -50.0), (50.0, 40.0, 50.0)))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    folder = tmp_path_factory.mktemp("phantom")
+    write_phantom(make_phantom("water-box", plan="box", spacing_mm=5.0, fractions=3, mu_per_beam=50.0), folder)
+    return load_study(folder)
+
+
+def with_plan(study: Study, **changes) -> Study:
+    """The study with another plan under the same UIDs."""
+    (plan,) = study.plans
+    return replace(study, plans=(replace(plan, **changes),))
+
+
+def with_beam(study: Study, **changes) -> Study:
+    (plan,) = study.plans
+    return with_plan(study, beams=(replace(plan.beams[0], **changes), *plan.beams[1:]))
+
+
+def test_dose_dvhs_and_records(study):
+    steps = []
+    computed = recompute(study, RecomputeRequest(grid=COARSE), steps.append)
+    dose = computed.dose
+    assert [d.name for d in computed.dvhs] == ["External", "PTV", "OAR"]
+    assert dose.machine_name == "generic-6mv-millennium120"  # it claims the plan's DC-6MV-M120
+    assert dose.machine_sha256
+    np.testing.assert_allclose(dose.total_gy, sum(b.dose_gy for b in dose.beams), rtol=1e-5)  # float32 sums
+    assert [b.mu for b in dose.beams] == [150.0] * 4
+    # the target at 10 cm depth of a four-field box gets more than each corner of the box
+    target = next(d for d in computed.dvhs if d.name == "PTV")
+    assert target.mean_gy > 10 * dose.total_gy[0, 0, 0]
+    fractions = [s.fraction for s in steps]
+    assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
+    assert {s.beam_number for s in steps} >= {1, 2, 3, 4}
+    assert set(computed.seconds) == {"patient", "dose", "dvh"}
+
+
+def test_default_grid_holds_the_patient(study):
+    dose = recompute(study, RecomputeRequest(grid=COARSE)).dose
+    # the box of 30 cm is reached by fields of 10 cm with a margin of 10 cm, so nothing is cut off along the body
+    assert np.all(np.asarray(dose.grid.lower_mm) <= (-150.0, -100.0, -150.0))
+    assert np.all(np.asarray(dose.grid.upper_mm) >= (150.0, 200.0, 150.0))
+
+
+def test_region_is_cut_to_what_the_beams_reach():
+    phantom = make_phantom("water-box", field_mm=(40.0, 40.0), spacing_mm=5.0)
+    lower, upper = dose_region(phantom.patient(load_curve()), phantom.plan)
+    # field 40 mm at 1000 mm; the phantom ends 1200 mm from the source: half the field is 24 mm there, margin 100 mm
+    np.testing.assert_allclose(lower, (-124.0, -100.0, -124.0), atol=0.01)
+    np.testing.assert_allclose(upper, (124.0, 200.0, 124.0), atol=0.01)
+
+
+def test_beams_that_miss_the_patient_are_told():
+    phantom = make_phantom("water-box", spacing_mm=10.0)
+    (beam,) = phantom.plan.beams
+    points = tuple(replace(c, isocentre_patient_mm=(0.0, 0.0, 5000.0)) for c in beam.control_points)
+    plan = replace(phantom.plan, beams=(replace(beam, control_points=points),))
+    with pytest.raises(GeometryError) as caught:
+        dose_region(phantom.patient(load_curve()), plan)
+    assert caught.value.reason == "BEAMS_MISS"
+
+
+def test_grid_of_a_box_is_the_whole_grids_part(study):
+    part = recompute(study, RecomputeRequest(grid=SMALL)).dose
+    assert part.grid.lower_mm == (-50.0, -60.0, -50.0)
+    assert part.grid.upper_mm == (50.0, 40.0, 50.0)
+    exact = GridRequest(exact=part.grid)
+    again = recompute(study, RecomputeRequest(grid=exact)).dose
+    np.testing.assert_array_equal(again.total_gy, part.total_gy)
+
+
+def test_grid_like_an_rtdose_of_the_study(study):
+    grid = Grid((-42.0, -30.0, -20.0), (7.0, 6.0, 10.0), (5, 9, 12))
+    case = choose_case(study, RecomputeRequest())
+    first = recompute(study, RecomputeRequest(grid=GridRequest(exact=grid)))
+    from dosecalc.dicom.rtdose import read_rtdose
+
+    stored = read_rtdose(write_rtdose(first.dose, None, case.references))
+    with_dose = replace(study, doses=(stored,))
+    like = GridRequest(like_rtdose_uid=stored.sop_instance_uid)
+    dose = recompute(with_dose, RecomputeRequest(grid=like)).dose
+    # positions are written to a nanometre
+    np.testing.assert_allclose(dose.grid.origin_mm, grid.origin_mm, atol=1e-5)
+    assert dose.grid.shape == grid.shape
+    with pytest.raises(DicomError) as caught:
+        recompute(study, RecomputeRequest(grid=like))
+    assert caught.value.reason == "RTDOSE_UNKNOWN"
+
+
+def test_machine_that_nobody_claims_is_never_guessed(study):
+    other = with_beam(study, machine_name="SOMEBODY")
+    with pytest.raises(MachineError) as caught:
+        recompute(other, RecomputeRequest(grid=SMALL))
+    assert caught.value.reason == "MACHINE_NOT_MAPPED"
+    assert "generic-6mv-millennium120" in caught.value.message
+    named = RecomputeRequest(grid=SMALL, machines=("generic-10mv-millennium120", "generic-6mv-millennium120"))
+    assert recompute(other, named).dose.machine_name == "generic-6mv-millennium120"
+    mapping = "schema_version: 1\nrules:\n  - {treatment_machine: 'SOME*', model: generic-6mv-millennium120}\n"
+    with pytest.raises(MachineError):  # the mapping speaks of one machine, the other three beams are on another
+        recompute(other, RecomputeRequest(grid=SMALL, mapping_yaml=mapping))
+    mapping += "  - {treatment_machine: DC-6MV-M120, energy_mv: 6, model: generic-6mv-millennium120}\n"
+    assert recompute(other, RecomputeRequest(grid=SMALL, mapping_yaml=mapping)).dose.total_gy.max() > 0
+
+
+def test_plan_is_refused_before_anything_is_computed(study, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise AssertionError("the patient was built for a plan that cannot be computed")
+
+    monkeypatch.setattr("dosecalc.recompute.run.build_patient", fail)
+    with pytest.raises(PlanError) as caught:
+        recompute(with_beam(study, modifiers=(Modifier("WEDGE", "W30"),)), RecomputeRequest())
+    assert caught.value.where["beam"] == "1 (Anterior)"
+    with pytest.raises(MachineError):
+        recompute(with_beam(study, machine_name="SOMEBODY"), RecomputeRequest())
+
+
+def test_cancel_ends_the_computation(study):
+    asked = iter([False] * 8)
+    with pytest.raises(Cancelled):
+        recompute(study, RecomputeRequest(grid=COARSE), cancelled=lambda: next(asked, True))
+
+
+def test_density_without_a_ct_only_when_asked_for(study):
+    bare = replace(study, cts=())
+    with pytest.raises(PatientError) as caught:
+        recompute(bare, RecomputeRequest(grid=SMALL))
+    assert caught.value.reason == "DENSITY_UNKNOWN"
+    bulk = recompute(bare, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 1.0}))
+    ct = recompute(study, RecomputeRequest(grid=SMALL))
+    # the same water box twice; the surface of the bulk patient may lie half a voxel of 2.5 mm off, which is 0.6 % of
+    # dose per millimetre and beam at these depths
+    np.testing.assert_allclose(bulk.dose.total_gy, ct.dose.total_gy, rtol=0.01)
+    assert any("without a CT" in n for n in bulk.notes)
+    ignored = recompute(study, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 1.0}, without_ct=True))
+    np.testing.assert_array_equal(ignored.dose.total_gy, bulk.dose.total_gy)
+
+
+def test_lower_density_lets_more_through(study):
+    water = recompute(study, RecomputeRequest(grid=SMALL)).dose
+    lung = recompute(study, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 0.3})).dose
+    below = (slice(None), slice(-2, None), slice(4, 6))  # behind the isocentre, on the axis
+    assert lung.total_gy[below].mean() > 1.3 * water.total_gy[below].mean()
+
+
+def test_hash_of_a_request_is_that_of_its_content():
+    request = RecomputeRequest(machines=("a",), grid=SMALL, density_g_cm3={"A": 1.0, "B": 0.3})
+    assert request.sha256 == replace(request, threads=7).sha256
+    assert request.sha256 != replace(request, hu_curve="water-equivalent").sha256
+    # where structures overlap the later density wins, so the order is part of the request
+    assert request.sha256 != replace(request, density_g_cm3={"B": 0.3, "A": 1.0}).sha256
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: GridRequest(spacing_mm=(0.1, 3, 3)), "GRID_SPACING"),
+        (lambda: GridRequest(box_mm=((0, 0, 0), (1, 0, 1))), "GRID_BOX_EMPTY"),
+        (lambda: GridRequest(spacing_mm=(3, 3, 3), like_rtdose_uid="1.2"), "GRID_OPTIONS"),
+        (lambda: RecomputeRequest(machines=("a",), mapping_yaml="x"), "MACHINE_OPTIONS"),
+        (lambda: RecomputeRequest(density_g_cm3={"A": -1.0}), "DENSITY_VALUE"),
+        (lambda: RecomputeRequest(density_g_cm3={"A": float("nan")}), "DENSITY_VALUE"),
+    ],
+)
+def test_requests_that_make_no_sense(make, reason):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert caught.value.reason == reason
