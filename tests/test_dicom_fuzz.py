@@ -37,7 +37,7 @@ KINDS = ("CT", "RTSTRUCT", "RTPLAN", "RTDOSE")
 
 #: few and small examples: each is one whole study, and the suite must stay quick
 FEW = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -223,7 +223,7 @@ def test_every_attribute_in_turn(kind: str, change: str) -> None:
     paths = list(elements(original))
     # every attribute of the top level, and of the deep and repetitive ones a sample
     deep = [p for p in paths if len(p) > 1]
-    paths = [p for p in paths if len(p) == 1] + chance.sample(deep, min(len(deep), 60))
+    paths = [p for p in paths if len(p) == 1] + chance.sample(deep, min(len(deep), 40))
     written = 0
     for path in paths:
         ds = copy.deepcopy(original)

@@ -225,6 +225,19 @@ def test_written_object_says_how_it_was_made() -> None:
     assert facts["structure_set_uid"] == build.uid(45)
 
 
+@pytest.mark.parametrize(
+    ("source", "stated"),
+    [
+        ("bulk", "ROI_OVERRIDE"),
+        ("curve generic sha256:0", "IMAGE"),
+        ("curve generic sha256:0 with stated densities", "IMAGE\\ROI_OVERRIDE"),
+    ],
+)
+def test_written_object_says_where_density_came_from(source: str, stated: str) -> None:
+    dose = computed(RANDOM, provenance={"density_source": source})
+    assert read_rtdose(write_rtdose(dose, None, references())).heterogeneity == stated
+
+
 def test_written_object_joins_patient_and_study() -> None:
     ds = pydicom.dcmread(BytesIO(write_rtdose(computed(RANDOM), None, references(PatientName="Öberg^Åsa"))))
     assert (str(ds.PatientName), ds.PatientID, ds.StudyInstanceUID) == ("Öberg^Åsa", "TEST-1", build.STUDY)
@@ -302,6 +315,13 @@ def test_the_patient_is_carried_but_never_shown() -> None:
     assert again == refs.patient
     other = ReferencedPatient({"PatientID": "ID-4712", "PatientName": "Secret^Person"})
     assert other != refs.patient
+
+
+@pytest.mark.filterwarnings("ignore:::pydicom")
+def test_a_long_identifier_is_kept_whole() -> None:
+    long = "ID-" + "7" * 70
+    ds = pydicom.dcmread(BytesIO(write_rtdose(computed(RANDOM), None, references(PatientID=long))))
+    assert ds.PatientID == long
 
 
 def test_references_need_a_plan_and_a_study() -> None:

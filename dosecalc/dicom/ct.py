@@ -132,7 +132,7 @@ def _assemble(slices: list[_Slice], file: DicomFile, notes: list[str]) -> CtImag
     for k, one in enumerate(slices):
         stack[k] = one.hounsfield()
     spacing = float(along[-1] - along[0]) / (len(slices) - 1)
-    if first.thickness_mm and spacing > GAP_RATIO * first.thickness_mm:
+    if first.thickness_mm and 0 < GAP_RATIO * first.thickness_mm < spacing:
         notes.append(f"slices are {spacing:.2f} mm apart but {first.thickness_mm:.2f} mm thick")
     if not even:
         low, high = float(np.min(np.diff(along))), float(np.max(np.diff(along)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydicom.dataset import Dataset
+from pydicom.uid import RTPlanStorage
 
 from dosecalc.dicom import values
-from dosecalc.dicom.errors import DicomError, RtDoseError
+from dosecalc.dicom.errors import DicomError, RtPlanError
 
 #: attributes of the Patient and General Study modules that a dose object takes over
 _PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
@@ -22,7 +23,8 @@ _FORMS = {
     "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
     "PatientSex": r"[MFO]",
 }
-_LENGTHS = {"PatientName": 324, "StudyID": 16, "AccessionNumber": 16}
+#: longest texts that are valid; identity is never cut short, so that it cannot become somebody else's
+_LENGTHS = {"StudyID": 16, "AccessionNumber": 16, "StudyDescription": 64}
 
 
 class ReferencedPatient:
@@ -68,7 +70,7 @@ class ReferencedPatient:
 
 
 def _valid(keyword: str, text: str) -> str:
-    clean = "".join(c for c in text if c.isprintable() and c != "\\")[: _LENGTHS.get(keyword, 64)].strip()
+    clean = "".join(c for c in text if c.isprintable() and c != "\\")[: _LENGTHS.get(keyword)].strip()
     form = _FORMS.get(keyword)
     return clean if form is None or re.fullmatch(form, clean) else ""
 
@@ -116,23 +118,23 @@ class DoseReferences:
 
         Raises
         ------
-        RtDoseError
+        RtPlanError
             ``TAG_MISSING``, ``TAG_INVALID``.
         """
 
         def uid(keyword: str) -> str:
-            return values.text(ds, keyword, file, error=RtDoseError)
+            return values.text(ds, keyword, file, error=RtPlanError)
 
-        sets = values.items(ds, "ReferencedStructureSetSequence", file, error=RtDoseError)
+        sets = values.items(ds, "ReferencedStructureSetSequence", file, error=RtPlanError)
         structure_set = (
-            values.text(sets[0], "ReferencedSOPInstanceUID", file, None, error=RtDoseError) if sets else None
+            values.text(sets[0], "ReferencedSOPInstanceUID", file, None, error=RtPlanError) if sets else None
         )
-        frame = values.text(ds, "FrameOfReferenceUID", file, "", error=RtDoseError) or frame_of_reference_uid or ""
+        frame = values.text(ds, "FrameOfReferenceUID", file, "", error=RtPlanError) or frame_of_reference_uid or ""
         return cls(
             patient=ReferencedPatient.of(ds, file),
             study_uid=uid("StudyInstanceUID"),
             plan_uid=uid("SOPInstanceUID"),
-            plan_class_uid=uid("SOPClassUID"),
+            plan_class_uid=values.text(ds, "SOPClassUID", file, RTPlanStorage, error=RtPlanError),
             frame_of_reference_uid=frame,
             structure_set_uid=structure_set,
             beam_fraction_groups=_beam_groups(ds, file),
@@ -141,9 +143,9 @@ class DoseReferences:
 
 def _beam_groups(ds: Dataset, file: str) -> dict[int, tuple[int, ...]]:
     groups: dict[int, tuple[int, ...]] = {}
-    for group in values.items(ds, "FractionGroupSequence", file, error=RtDoseError):
-        number = values.integer(group, "FractionGroupNumber", file, error=RtDoseError)
-        for beam in values.items(group, "ReferencedBeamSequence", file, error=RtDoseError):
-            key = values.integer(beam, "ReferencedBeamNumber", file, error=RtDoseError)
+    for position, group in enumerate(values.items(ds, "FractionGroupSequence", file, error=RtPlanError), 1):
+        number = values.integer(group, "FractionGroupNumber", file, position, error=RtPlanError)
+        for beam in values.items(group, "ReferencedBeamSequence", file, error=RtPlanError):
+            key = values.integer(beam, "ReferencedBeamNumber", file, error=RtPlanError)
             groups[key] = (*groups.get(key, ()), number)
     return groups

@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, RTDoseStorage
 
 import dosecalc
 from dosecalc.dicom.errors import RtDoseError
+from dosecalc.dicom.pixels import MOST_VOXELS
 from dosecalc.dicom.references import DoseReferences
 from dosecalc.dose import BeamDose, Dose
 from dosecalc.geometry import Grid
@@ -54,11 +55,15 @@ def write_rtdose(dose: Dose, beam: BeamDose | None, references: DoseReferences) 
     Raises
     ------
     RtDoseError
-        ``DOSE_RANGE`` for dose that is negative or not finite; ``DOSE_REFERENCES`` when there is no plan or study to
-        refer to.
+        ``DOSE_RANGE`` for dose that is negative or not finite; ``DOSE_TOO_LARGE`` for more voxels than an object can
+        hold; ``DOSE_REFERENCES`` when there is no plan or study to refer to.
     """
     if not (references.plan_uid and references.study_uid):
         raise RtDoseError("DOSE_REFERENCES", "A written dose needs the UIDs of its plan and its study.")
+    if dose.grid.size > MOST_VOXELS:
+        raise RtDoseError(
+            "DOSE_TOO_LARGE", f"A dose of more than {MOST_VOXELS} voxels is not written; coarsen the grid."
+        )
     stored, scaling = quantise(beam.dose_gy if beam else dose.total_gy)
     pixels = stored.tobytes()
     ds = _empty_file()
@@ -69,7 +74,7 @@ def write_rtdose(dose: Dose, beam: BeamDose | None, references: DoseReferences) 
     ds.DoseType = "PHYSICAL"
     ds.DoseSummationType = "BEAM" if beam else "PLAN"
     ds.DoseGridScaling = scaling
-    ds.TissueHeterogeneityCorrection = "IMAGE"
+    ds.TissueHeterogeneityCorrection = _heterogeneity(dose.provenance.get("density_source", ""))
     ds.ReferencedRTPlanSequence = [_plan_reference(beam, references)]
     ds.add_new(0x7FE00010, "OW", pixels)
     return _finished(ds, dose, references)
@@ -143,6 +148,13 @@ def _describe(ds: Dataset, dose: Dose, beam: BeamDose | None, references: DoseRe
         facts |= {"beam": {"number": beam.number, "mu": beam.mu, **beam.info}}
     block = ds.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     block.add_new(0x01, "UT", json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str))
+
+
+def _heterogeneity(density_source: str) -> list[str]:
+    """Where density came from, as Tissue Heterogeneity Correction says it."""
+    if density_source.startswith("bulk"):
+        return ["ROI_OVERRIDE"]
+    return ["IMAGE", "ROI_OVERRIDE"] if density_source.endswith("stated densities") else ["IMAGE"]
 
 
 def _short(text: str) -> str:

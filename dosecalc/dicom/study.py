@@ -352,6 +352,8 @@ class _Selection:
         if len(referenced) == 1:
             return referenced[0]
         if fitting:
+            if drawn_on and not referenced:
+                self.notes.append("the structures were drawn on another CT series than the one that was used")
             return self.only(fitting, tuple(fitting), "CT", "CT series", _ct_name)
         unread = next((p for p in self.study.problems if p.where.get("modality") == "CT"), None)
         self.ct_problem = unread or (_other_frame("CT", "plan") if cts else None)
