@@ -31,6 +31,9 @@ NODES_PER_RADIUS = 32
 
 #: contours that come this close, seen along z, overlap: coordinates are rounded to 0.01 mm by some systems
 TOUCH_MM = 0.05
+#: bound of the power's second derivative along z: a sphere's is 2, a tube's that leans by 63 degrees is 8; beyond that
+#: contours hardly overlap from plane to plane and a parabola would invent what lies between
+MAX_CURVATURE = 8.0
 MAX_RASTER_NODES = 512 * 512
 MAX_SUBLAYERS = 32
 
@@ -136,12 +139,8 @@ class _Raster:
         distance, ux, uy = kernel.signed_distance(self.x0, self.y0, self.step, self.nx, self.ny, _segments(parts))
         return _Field(distance, ux, uy)
 
-    def power(self, parts: Parts, lines: _Lines) -> FloatArray:
-        """Power of the active nodes along their lines, mm2; zero elsewhere."""
-        return self.power_and_chord(parts, lines)[0]
-
-    def power_and_chord(self, parts: Parts, lines: _Lines) -> tuple[FloatArray, FloatArray]:
-        """Power and the length of the chord that it was measured on, mm."""
+    def power(self, parts: Parts, lines: _Lines) -> tuple[FloatArray, FloatArray]:
+        """Power of the active nodes along their lines, mm2, and the chord's length, mm: 0 where a line misses."""
         radius = max(p.characteristic_radius_mm for p in parts)
         power, chord = kernel.chord_power(
             self.x0, self.y0, self.step, lines.active, lines.ux, lines.uy, _segments(parts), radius
@@ -305,18 +304,60 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
     b, holes_above = _without_closing_holes(b, a)
     field_a, field_b = raster.field(a), raster.field(b)
     lines = _lines_to_cross(field_a, field_b, 2.0 * raster.step + 0.5 * height)
-    (q_a, chord_a), (q_b, chord_b) = raster.power_and_chord(a, lines), raster.power_and_chord(b, lines)
-    bend = _curvature_between(planes, k, a, b, q_a, q_b, raster, lines) * height**2 / 2.0
+    course = _course(planes, k, a, b, raster, lines)
     # divided by the chord, the power falls by a millimetre per millimetre at the surface whatever the line's direction
-    scale = np.maximum(np.maximum(chord_a, chord_b), raster.step)
+    scale = np.maximum(course.chord, raster.step)
     middle = np.maximum(field_a.distance, field_b.distance)
-    bump = (q_a + q_b) / 2.0 - bend / 4.0 > 0
-    none_outside = np.where((middle < 0) & lines.active & bump, _NO_HOLE, -middle)
+    bump = _bumps(planes, k, a, b, raster, (middle < 0) & lines.active & course.hits & (course.at_middle > 0))
+    none_outside = np.where(bump, _NO_HOLE, -middle)
     yield Piece(
         raster.x0, raster.y0, raster.step, lower.z_mm, height, _sublayers(height, raster.step),
-        np.where(lines.active, q_a / scale, middle), (q_b - q_a - bend) / scale, bend / scale, False,
+        np.where(lines.active, course.start / scale, middle), (course.end - course.start - course.bend) / scale,
+        course.bend / scale, False,
         np.maximum(none_outside, raster.holes(holes_below)), np.maximum(none_outside, raster.holes(holes_above)),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """How the power runs from plane to plane: ``start + (end - start - bend) t + bend t^2``, mm2.
+
+    ``chord`` is the longer of the two chords, mm; ``hits`` says where all lines met their contours.
+    """
+
+    start: FloatArray
+    end: FloatArray
+    bend: FloatArray
+    chord: FloatArray
+    hits: BoolArray
+
+    @property
+    def at_middle(self) -> FloatArray:
+        """Power halfway between the planes."""
+        return (self.start + self.end) / 2.0 - self.bend / 4.0
+
+
+def _course(planes: Sequence[Plane], k: int, a: Parts, b: Parts, raster: _Raster, lines: _Lines) -> _Course:
+    (q_a, chord_a), (q_b, chord_b) = raster.power(a, lines), raster.power(b, lines)
+    curvature, hits = _curvature_between(planes, k, a, b, q_a, q_b, raster, lines)
+    bend = curvature * (planes[k + 1].z_mm - planes[k].z_mm) ** 2 / 2.0
+    return _Course(q_a, q_b, bend, np.maximum(chord_a, chord_b), hits & (chord_a > 0) & (chord_b > 0))
+
+
+def _bumps(planes: Sequence[Plane], k: int, a: Parts, b: Parts, raster: _Raster, candidates: BoolArray) -> BoolArray:
+    """Nodes outside both contours that the structure reaches in between, as a sphere does at its equator.
+
+    A line across a corner tells nothing, so one along x or y has to say the same, and neither may object.
+    """
+    if not candidates.any():
+        return candidates
+    agreed, refused = np.zeros_like(candidates), np.zeros_like(candidates)
+    one, zero = np.ones(candidates.shape), np.zeros(candidates.shape)
+    for ux, uy in ((one, zero), (zero, one)):
+        course = _course(planes, k, a, b, raster, _Lines(candidates, ux, uy))
+        agreed |= course.hits & (course.at_middle > 0)
+        refused |= course.hits & (course.at_middle <= 0)
+    return candidates & agreed & ~refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,37 +404,45 @@ def _curvature_between(
     q_b: FloatArray,
     raster: _Raster,
     lines: _Lines,
-) -> FloatArray:
+) -> tuple[FloatArray, BoolArray]:
     """Second derivative of the power along z between planes k and k + 1: the gentler of two estimates.
 
     Both sides of the interval give one; at an end of the structure the second comes from one plane further in. Where
     they differ in sign it is zero: a step is not rounded off. A quadric gives equal ones and is exact.
+    The second array says where all lines met their contours.
     """
     z = [p.z_mm for p in planes]
     below, above = _linked(planes, a, k, -1), _linked(planes, b, k + 1, +1)
-    q_below = raster.power(below, lines) if below else None
-    q_above = raster.power(above, lines) if above else None
+    hits = np.ones_like(lines.active)
+
+    def power(parts: Parts) -> FloatArray:
+        nonlocal hits
+        q, chord = raster.power(parts, lines)
+        hits = hits & (chord > 0)
+        return q
+
+    q_below = power(below) if below else None
+    q_above = power(above) if above else None
     estimates = []
     if q_below is not None:
         estimates.append(_second_derivative(q_below, q_a, q_b, z[k - 1 : k + 2]))
     if q_above is not None:
         estimates.append(_second_derivative(q_a, q_b, q_above, z[k : k + 3]))
     if q_below is None and q_above is not None and (further := _linked(planes, above, k + 2, +1)):
-        q_further = raster.power(further, lines)
-        estimates.append(_second_derivative(q_b, q_above, q_further, z[k + 1 : k + 4]))
+        estimates.append(_second_derivative(q_b, q_above, power(further), z[k + 1 : k + 4]))
     if q_above is None and q_below is not None and (further := _linked(planes, below, k - 1, -1)):
-        q_further = raster.power(further, lines)
-        estimates.append(_second_derivative(q_further, q_below, q_a, z[k - 2 : k + 1]))
+        estimates.append(_second_derivative(power(further), q_below, q_a, z[k - 2 : k + 1]))
     if not estimates:
-        return np.zeros_like(q_a)
+        return np.zeros_like(q_a), hits
     if len(estimates) == 1:
-        return _monotone(estimates[0], q_b - q_a, z[k + 1] - z[k])
-    return _minmod(estimates[0], estimates[1])
+        return _monotone(estimates[0], q_b - q_a, z[k + 1] - z[k]), hits
+    return _minmod(estimates[0], estimates[1]), hits
 
 
 def _second_derivative(q0: FloatArray, q1: FloatArray, q2: FloatArray, z: Sequence[float]) -> FloatArray:
     h0, h1 = z[1] - z[0], z[2] - z[1]
-    return 2.0 * ((q2 - q1) / h1 - (q1 - q0) / h0) / (h0 + h1)
+    curvature = 2.0 * ((q2 - q1) / h1 - (q1 - q0) / h0) / (h0 + h1)
+    return np.clip(curvature, -MAX_CURVATURE, MAX_CURVATURE)
 
 
 def _minmod(c0: FloatArray, c1: FloatArray) -> FloatArray:
@@ -456,8 +505,8 @@ def _tapered(
     best: list[FloatArray] | None = None
     for ux, uy in ((field.ux, field.uy), (one, zero), (zero, one)):
         lines = _Lines(active, ux, uy)
-        own, chord = raster.power_and_chord((part,), lines)
-        terms = _continued([own, *(raster.power(parts, lines) for parts in chain)], depth, height)
+        own, chord = raster.power((part,), lines)
+        terms = _continued([own, *(raster.power(parts, lines)[0] for parts in chain)], depth, height)
         terms = [term / np.maximum(chord, raster.step) for term in terms]
         if best is None:
             best = terms

@@ -127,7 +127,7 @@ def signed_distance(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: float) -> tuple[float, float]:
-    """Power of a point with respect to contours along a line through it, and the length of the chord."""
+    """Power of a point with respect to contours along a line, and the length of the chord: 0 when it misses."""
     huge = np.inf
     ahead1, ahead2, behind1, behind2 = huge, huge, huge, huge  # the two nearest crossings on either side
     count = 0
@@ -162,7 +162,7 @@ def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: f
     for k in range(segments.shape[0]):
         d2 = min(d2, _squared_distance(x, y, segments[k]))
     d = np.sqrt(d2)
-    return -d * (d + 2.0 * radius), 2.0 * radius
+    return -d * (d + 2.0 * radius), 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -296,10 +296,11 @@ def _see_grid_node(
     k = int(np.rint((z - origin[2]) / spacing[2]))
     if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
         return
+    half = 0.5 + 1e-6  # a node on the wall between two cells must not fall between them
     if (
-        abs(origin[0] + i * spacing[0] - x) <= 0.5 * sxy
-        and abs(origin[1] + j * spacing[1] - y) <= 0.5 * sxy
-        and abs(origin[2] + k * spacing[2] - z) <= 0.5 * sz
+        abs(origin[0] + i * spacing[0] - x) <= half * sxy
+        and abs(origin[1] + j * spacing[1] - y) <= half * sxy
+        and abs(origin[2] + k * spacing[2] - z) <= half * sz
     ):
         d = float(dose[k, j, i])
         totals[_MIN] = min(totals[_MIN], d)
