@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -110,6 +111,14 @@ def _print(task: Task, seconds: float, progress: object, cancelled: object) -> N
     _finish(task, 0, progress, cancelled)
 
 
+def _full(task: Task, seconds: float, progress: object, cancelled: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _memory(task: Task, seconds: float, progress: object, cancelled: object) -> None:
+    np.empty(1 << 60, np.uint8)
+
+
 _ACTIONS: dict[str, Callable[..., None]] = {
     "finish": _finish,
     "slow": _slow,
@@ -119,4 +128,6 @@ _ACTIONS: dict[str, Callable[..., None]] = {
     "die": _die,
     "big": _big,
     "print": _print,
+    "full": _full,
+    "memory": _memory,
 }

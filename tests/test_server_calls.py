@@ -159,6 +159,23 @@ def test_a_silent_upload_is_ended(server: Server, studies: Any) -> None:
     until(lambda: not list((server._store.root / "tmp").iterdir()))
 
 
+def test_a_client_that_leaves_in_an_upload_leaves_nothing(server: Server, studies: Any) -> None:
+    def half() -> Iterator[study_pb2.UploadBlobsRequest]:
+        yield chunks(CONTENT)[0]
+        until(lambda: call.done())
+
+    call = studies.UploadBlobs.future(half())
+    until(lambda: list((server._store.root / "tmp").iterdir()))
+    call.cancel()
+    until(lambda: not list((server._store.root / "tmp").iterdir()))
+
+
+def test_the_store_is_for_its_owner_only(tmp_path: Path) -> None:
+    with Server(config(tmp_path / "store")):
+        for path in (tmp_path / "store", *(tmp_path / "store").iterdir()):
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
 def test_a_study_is_bounded_and_made_of_what_is_here(client: Client, studies: Any) -> None:
     first, second = os.urandom(900), os.urandom(900)
     digests = [hashlib.sha256(c).digest() for c in (first, second)]

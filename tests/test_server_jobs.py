@@ -146,6 +146,15 @@ def test_a_worker_that_dies_is_tried_again_and_then_given_up(client: Client, stu
     assert client.wait(client.submit(request(study)).name).state == dose_pb2.JOB_STATE_SUCCEEDED
 
 
+@pytest.mark.parametrize(("action", "reason"), [("full", "STORE_FULL"), ("memory", "OUT_OF_MEMORY")])
+def test_a_machine_that_is_too_small_is_resource_exhausted(
+    client: Client, study: str, action: str, reason: str
+) -> None:
+    with pytest.raises(DosecalcApiError) as caught:
+        client.wait(client.submit(request(study, action)).name)
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
+
+
 def test_a_library_that_prints_does_not_disturb_the_worker(client: Client, study: str) -> None:
     assert client.wait(client.submit(request(study, "print")).name).state == dose_pb2.JOB_STATE_SUCCEEDED
 

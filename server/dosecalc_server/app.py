@@ -121,6 +121,7 @@ class Server:
         limits = self._config.limits
         server = grpc.server(
             ThreadPoolExecutor(limits.max_streams + _UNARY_THREADS, thread_name_prefix="call"),
+            maximum_concurrent_rpcs=2 * limits.max_streams + _UNARY_THREADS,
             interceptors=[StatusInterceptor(self._log, limits.max_streams, lambda: self._jobs.stopping)],
             options=[
                 ("grpc.max_receive_message_length", limits.max_message_bytes),

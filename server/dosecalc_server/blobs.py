@@ -36,8 +36,8 @@ class BlobFolder:
         self._min_free_bytes = min_free_bytes
         with disk_errors():
             shutil.rmtree(self._tmp, ignore_errors=True)
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            self._tmp.mkdir(parents=True, exist_ok=True)
+            for folder in (self._blobs, self._tmp):
+                folder.mkdir(mode=0o700, exist_ok=True)  # patient data: for nobody but the server's own account
 
     def path(self, sha256: str) -> Path:
         """Where the blob of this digest (64 hexadecimal digits) lies, whether or not it does."""

@@ -19,6 +19,11 @@ def store_full() -> StoreError:
     return StoreError("STORE_FULL", "The server's disk is full; free space there or delete studies and jobs.")
 
 
+def is_full(error: OSError) -> bool:
+    """Whether the operation failed for want of room."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def disk_errors() -> Iterator[None]:
     """Turn what the disk refuses into a StoreError.
@@ -31,7 +36,7 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise store_full() from None
         name = errno.errorcode.get(error.errno or 0, "unknown")
         raise StoreError("STORE_IO", f"The server's disk refused an operation ({name}).", errno=name) from error

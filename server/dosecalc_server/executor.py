@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -37,6 +38,11 @@ class WorkerProcess:
         self._process: subprocess.Popen[str] | None = None
         self._answers: Queue[dict[str, Any] | None] = Queue()
         self._closed = False
+
+    def prepare(self) -> None:
+        """Start the worker, so that the first task does not wait for it."""
+        with contextlib.suppress(WorkerFailed):
+            self._started()
 
     def run(self, task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
         """See `dosecalc_server.tasks.Executor.run`."""
@@ -98,7 +104,8 @@ class WorkerProcess:
 def _spawn(computation: str) -> subprocess.Popen[str]:
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     return subprocess.Popen(
-        [sys.executable, "-m", "dosecalc_server.worker", computation],
+        # -P: whatever lies in the directory where the server was started is no part of it
+        [sys.executable, "-P", "-m", "dosecalc_server.worker", computation],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

@@ -196,6 +196,7 @@ class JobManager:
             self._log.error("job given up", job=record.id, attempts=record.attempts)
 
     def _work(self, executor: Executor) -> None:
+        executor.prepare()
         while (record := self._next()) is not None:
             try:
                 self._run(record, executor)

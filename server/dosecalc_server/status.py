@@ -32,6 +32,7 @@ _BY_REASON = {
     "OBJECT_CORRUPT": grpc.StatusCode.DATA_LOSS,
     "STORE_CORRUPT": grpc.StatusCode.DATA_LOSS,
     "SERVER_STOPPING": grpc.StatusCode.UNAVAILABLE,
+    "OUT_OF_MEMORY": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "WORKER_DIED": grpc.StatusCode.ABORTED,
     "MACHINE_UNKNOWN": grpc.StatusCode.NOT_FOUND,
     "STRUCTURE_UNKNOWN": grpc.StatusCode.NOT_FOUND,

@@ -141,7 +141,11 @@ class Store:
             raise StoreError(
                 "RESULT_UNKNOWN", "The job has no such result.", kind=kind, beam=beam if beam >= 0 else None
             )
-        return found, self.blobs.require(found.sha256, found.size_bytes)
+        try:
+            return found, self.blobs.require(found.sha256, found.size_bytes)
+        except StoreError as lost:
+            message = "The server's disk lost a result; delete the job and ask for it again."
+            raise StoreError(lost.reason, message, **lost.where) from None
 
 
 def study_hash(digests: Iterable[str]) -> str:

@@ -66,6 +66,9 @@ class Executor(Protocol):
             The computation broke in a way nobody foresaw.
         """
 
+    def prepare(self) -> None:
+        """Get ready for the first task."""
+
     def close(self) -> None:
         """Stop at once; a task that is running ends with WorkerFailed."""
 

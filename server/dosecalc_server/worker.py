@@ -21,11 +21,15 @@ from queue import Queue
 from typing import Any, TextIO
 
 from dosecalc import errors
+from dosecalc_server.disk import is_full, store_full
 from dosecalc_server.logs import incident, make_logger, silence_libraries
 from dosecalc_server.request import JobRequest
 from dosecalc_server.tasks import Computation, Task, TaskProgress
 
 _PROGRESS_INTERVAL_S = 0.05
+_OUT_OF_MEMORY = errors.DeviceError(
+    "OUT_OF_MEMORY", "The computation needs more memory than there is; choose larger voxels or a smaller box."
+)
 
 
 class _Worker:
@@ -55,7 +59,12 @@ class _Worker:
             self._compute(task, self._progress, self._cancel.is_set)
         except errors.DosecalcError as error:
             self._answer({"error": _described(error, files)})
+        except MemoryError:
+            self._answer({"error": _described(_OUT_OF_MEMORY, files)})
         except Exception as error:
+            if isinstance(error, OSError) and is_full(error):
+                self._answer({"error": _described(store_full(), files)})
+                return
             self._answer({"incident": incident(self._log, error, job=task.job)})
         else:
             self._answer({"done": True})
