@@ -13,6 +13,8 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
+from dosecalc_server.status import REASON_CODES
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 FILES = sorted((PROTO / "dosecalc_api" / "v1").glob("*.proto"))
@@ -77,3 +79,19 @@ def test_every_number_with_a_unit_says_so(descriptors: descriptor_pb2.FileDescri
 def test_the_committed_stubs_are_fresh() -> None:
     check = subprocess.run([sys.executable, ROOT / "tools" / "generate_stubs.py", "--check"], capture_output=True)
     assert check.returncode == 0, check.stderr.decode()
+
+
+def test_the_documentation_names_every_reason_with_its_code() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    for reason, code in REASON_CODES.items():
+        assert any(reason in row and code.name in row for row in rows), reason
+
+
+def test_the_documentation_names_every_call(descriptors: descriptor_pb2.FileDescriptorSet) -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for file in descriptors.file:
+        for service in file.service:
+            assert service.name in text
+            for method in service.method:
+                assert method.name in text, method.name

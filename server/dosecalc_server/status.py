@@ -14,7 +14,7 @@ from dosecalc.errors import DosecalcError, InputError
 DOMAIN = "dosecalc"
 
 #: reasons whose code is not that of their class
-_BY_REASON = {
+REASON_CODES = {
     "BLOB_CHECKSUM": grpc.StatusCode.DATA_LOSS,
     "CHUNK_CHECKSUM": grpc.StatusCode.DATA_LOSS,
     "OFFSET_OUT_OF_RANGE": grpc.StatusCode.OUT_OF_RANGE,
@@ -73,7 +73,7 @@ class RequestError(InputError):
 def code_of(error: DosecalcError) -> grpc.StatusCode:
     """The canonical code of an error: by its reason, else by the nearest class of the table."""
     by_class = (_BY_CLASS[c] for c in type(error).__mro__ if c in _BY_CLASS)
-    return _BY_REASON.get(error.reason) or next(by_class, grpc.StatusCode.INTERNAL)
+    return REASON_CODES.get(error.reason) or next(by_class, grpc.StatusCode.INTERNAL)
 
 
 def status_of(error: DosecalcError) -> status_pb2.Status:
