@@ -48,6 +48,11 @@ class ConeSet:
         Coefficients of the terms `TILT_TERMS`.
     residual_primary, residual_scatter : float
         Largest absolute error of the fitted cumulative kernels over distance, summed over the cones.
+    max_tilt : float
+        Largest |u|, |v| that the polynomials hold for.
+    residual_tilt : float
+        Root mean square error of the amplitude polynomials over those tilts, summed over the cones, as a share of
+        the energy.
     """
 
     directions: FloatArray
@@ -55,6 +60,8 @@ class ConeSet:
     amplitudes: FloatArray
     residual_primary: float
     residual_scatter: float
+    max_tilt: float
+    residual_tilt: float
 
     def __len__(self) -> int:
         return len(self.directions)
@@ -63,7 +70,7 @@ class ConeSet:
 def build_cones(
     kernel: PolyKernel,
     rings: tuple[tuple[float, float, int], ...] = DEFAULT_RINGS,
-    max_tilt: float = 0.25,
+    max_tilt: float = 0.1,
 ) -> ConeSet:
     """Collapse a kernel on cones.
 
@@ -73,7 +80,8 @@ def build_cones(
     rings : tuple of (theta_low_deg, theta_high_deg, cones)
         Each ring is divided evenly in azimuth; the number of cones is a multiple of 4, which keeps the set symmetric.
     max_tilt : float
-        Largest |u|, |v| that the polynomials are fitted for (0.2 reaches the corner axis of a 40 cm field).
+        Largest |u|, |v| that the polynomials are fitted for (0.2 reaches the edge of a 40 cm field); the narrower,
+        the better they fit.
     """
     tilt = np.array([(u, v) for u in np.linspace(-1, 1, 7) for v in np.linspace(-1, 1, 7)]) * max_tilt
     rays = np.column_stack([tilt, -np.ones(len(tilt))])
@@ -97,12 +105,17 @@ def build_cones(
     design = np.stack([tilt[:, 0] ** i * tilt[:, 1] ** j for i, j in TILT_TERMS], -1)
     project = np.linalg.pinv(design)
     amplitudes = np.empty((len(cells), 4, len(TILT_TERMS)))
+    tilt_error = 0.0
     for n, cell in enumerate(deposited):
         for row in (0, 2):
             fitted = _fit_amplitudes(kernel.r_edges_cm, cell[row // 2], rates[n, row : row + 2])
             amplitudes[n, row : row + 2] = fitted @ project.T
+            off = (fitted - amplitudes[n, row : row + 2] @ design.T).sum(0)
+            tilt_error += float(np.sqrt(np.mean(off**2)))
     total_error = np.sum(errors, axis=0)
-    return ConeSet(directions, rates, amplitudes, float(total_error[0]), float(total_error[1]))
+    return ConeSet(
+        directions, rates, amplitudes, float(total_error[0]), float(total_error[1]), max_tilt, tilt_error / 2
+    )
 
 
 def _cell(

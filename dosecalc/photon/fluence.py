@@ -111,6 +111,22 @@ def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> tuple[tuple[flo
     return x or (-half, half), y or (-half, half)
 
 
+def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
+    """Largest |x| or |y| over SAD, in the gantry frame, that the open part of a view's field reaches."""
+    reach = 0.0
+    angle = np.deg2rad(view.collimator_deg)
+    for s in view.segments:
+        for cp in (s.start, s.end):
+            x, y = _open_box(beam, machine, cp)
+            corners = np.array([(a, b) for a in x for b in y])
+            reach = max(
+                reach,
+                float(np.abs(corners @ (np.cos(angle), -np.sin(angle))).max()),
+                float(np.abs(corners @ (np.sin(angle), np.cos(angle))).max()),
+            )
+    return reach / machine.sad_mm
+
+
 def _transmission(beam: Beam, view: View, machine: Machine, x_mm: FloatArray, y_mm: FloatArray) -> FloatArray:
     """Mean transmission of jaws and leaves over the view's meterset, float64 [ny, nx]."""
     along_is_x = beam.mlc is None or beam.mlc.axis == "X"

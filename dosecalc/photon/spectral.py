@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.machine.model import Energy, spectrum_nodes
-from dosecalc.photon.kernel import PolyKernel, collision_fraction, poly_kernel
+from dosecalc.photon.kernel import collision_fraction
 from dosecalc.photon.tables import attenuation_table
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +34,6 @@ class SpectralModel:
         Largest relative error of that in the effective attenuation of a material, after 10 g/cm2.
     release_kerma, release_scerma : float64 [materials, n]
         Gy per (photon/cm2) of the whole spectrum at the point, before attenuation.
-    kernel : PolyKernel
     softening : (a, b, c)
     """
 
@@ -43,7 +42,6 @@ class SpectralModel:
     combination_error: float
     release_kerma: FloatArray
     release_scerma: FloatArray
-    kernel: PolyKernel
     softening: tuple[float, float, float]
 
 
@@ -81,7 +79,6 @@ def spectral_model(energy: Energy, materials: tuple[str, ...], quantity: str) ->
         float(max(errors)),
         np.array(kerma),
         np.array(scerma),
-        poly_kernel(energies, photons * energies),
         SOFTENING[energy.off_axis.softening],
     )
 

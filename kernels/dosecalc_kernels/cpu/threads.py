@@ -38,7 +38,7 @@ def warm_up() -> float:
     transport = ConeTransport(one, (1.0, 1.0, 1.0))
     transport.load(one, one)
     projection = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
-    transport.sweep(np.array([0.0, 0.0, 1.0]), np.ones(4), np.zeros((4, 10)), projection)
+    transport.sweep(np.array([0.0, 0.0, 1.0]), np.ones(4), np.zeros((4, 10)), projection, 1.0)
     spectrum, release = np.ones(2, np.float32), np.ones((1, 2), np.float32)
     add_terma(
         one.copy(), one.copy(), one, one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3),
