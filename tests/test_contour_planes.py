@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders_structures import circle, contour, prism, rectangle
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dosecalc.errors import PatientError
 from dosecalc.patient.contour_planes import (
@@ -139,3 +141,23 @@ def test_a_contour_that_is_not_axial_is_refused_by_name() -> None:
 def test_usual_spacing_is_the_commonest() -> None:
     assert usual_plane_spacing_mm([prism(circle(5), [0, 2, 4, 6, 20]), prism(circle(5), [0])]) == pytest.approx(2)
     assert usual_plane_spacing_mm([prism(circle(5), [0])]) is None
+
+
+RINGS = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=1, max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(RINGS, min_size=1, max_size=5), st.booleans())
+def test_any_scribble_becomes_a_valid_area(rings: list[list[tuple[int, int]]], exclusive: bool) -> None:
+    # small whole numbers, so that points, edges and areas coincide all the time
+    kind = "CLOSEDPLANAR_XOR" if exclusive else "CLOSED_PLANAR"
+    drawn = Structure(1, "s", contours=tuple(contour(np.array(r, dtype=float), 0, kind) for r in rings))
+    (plane,) = contour_planes(drawn)
+    assert plane.polygon.is_valid
+    assert plane.polygon.geom_type in ("Polygon", "MultiPolygon")
+    assert 0 <= plane.polygon.area <= 100
+
+
+def test_thousands_of_specks_on_one_plane_take_no_time() -> None:
+    specks = [contour(circle(0.4, (float(i % 60), float(i // 60)), n=8), 0) for i in range(3000)]
+    assert _area(*specks) == pytest.approx(3000 * np.pi * 0.16, rel=ROUNDING)

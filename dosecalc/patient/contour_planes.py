@@ -212,16 +212,29 @@ def _even_odd(polygons: Sequence[BaseGeometry]) -> Polygon | MultiPolygon:
     if len(present) < 2:
         return _areal(present[0]) if present else Polygon()
     present.sort(key=lambda p: -float(p.area))
-    unique: list[BaseGeometry] = []
-    for p in present:
-        if not any(_same(p, q) for q in unique):
-            unique.append(p)
-    depth = _nesting_depths(unique)
+    depth = _nesting_depths(present)
     result: BaseGeometry = Polygon()
     for level in range(int(depth.max()) + 1):
-        layer = shapely.union_all([p for p, d in zip(unique, depth, strict=True) if d == level])
+        layer = shapely.union_all([p for p, d in zip(present, depth, strict=True) if d == level])
         result = result.union(layer) if level % 2 == 0 else result.difference(layer)
     return _areal(result)
+
+
+def _nesting_depths(polygons: Sequence[BaseGeometry]) -> NDArray[np.int64]:
+    """How many of the others each polygon lies in; -1 for one that repeats another. Sorted by area, largest first.
+
+    A hole that touches its outline can poke through it by rounding, so nearly all of the area must lie inside, not all.
+    """
+    meeting = shapely.STRtree(polygons).query(polygons, predicate="intersects").T
+    pairs = [(int(inner), int(outer)) for inner, outer in meeting if inner > outer]
+    repeats = {inner for inner, outer in pairs if _same(polygons[inner], polygons[outer])}
+    depth = np.zeros(len(polygons), dtype=np.int64)
+    for inner, outer in pairs:
+        if outer not in repeats:
+            p, q = polygons[inner], polygons[outer]
+            depth[inner] += bool(q.covers(p)) or p.intersection(q).area > 0.99 * p.area
+    depth[list(repeats)] = -1
+    return depth
 
 
 def _same(p: BaseGeometry, q: BaseGeometry) -> bool:
@@ -229,17 +242,3 @@ def _same(p: BaseGeometry, q: BaseGeometry) -> bool:
     if abs(p.area - q.area) > 0.01 * max(p.area, q.area):
         return False
     return bool(shapely.hausdorff_distance(p, q) < PLANE_TOLERANCE_MM / 5)
-
-
-def _nesting_depths(polygons: Sequence[BaseGeometry]) -> NDArray[np.int64]:
-    """How many of the others, which are larger, each polygon lies in.
-
-    A hole that touches its outline can poke through it by rounding, so nearly all of the area must lie inside, not all.
-    """
-    depth = np.zeros(len(polygons), dtype=np.int64)
-    tree = shapely.STRtree(polygons)
-    for inner, outer in tree.query(polygons, predicate="intersects").T:
-        if inner > outer:  # sorted by area, largest first
-            p, q = polygons[inner], polygons[outer]
-            depth[inner] += bool(q.covers(p)) or p.intersection(q).area > 0.99 * p.area
-    return depth
