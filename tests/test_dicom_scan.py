@@ -115,6 +115,17 @@ def test_endless_nesting_is_refused() -> None:
         parse(FILE + nest, "x")
 
 
+@pytest.mark.parametrize("outer", [b"SQ", b"UN"])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_sequences_that_switch_to_implicit(outer: bytes, implicit: bool) -> None:
+    label = b"\x0a\x30\x02\x00" + (b"\x04\0\0\0" if implicit else b"SH\x04\0") + b"Plan"
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + label + b"\xfe\xff\x0d\xe0\0\0\0\0"
+    sequence = b"\x0a\x30\xb0\x00" + outer + b"\0\0\xff\xff\xff\xff" + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    ds = build.file_dataset("1.2.840.10008.5.1.4.1.1.481.5", build.uid(6), "RTPLAN")
+    (beam,) = values.items(parse(build.to_bytes(ds) + sequence, "x"), "BeamSequence", "x")
+    assert values.text(beam, "RTPlanLabel", "x") == "Plan"
+
+
 def test_other_kinds_are_skipped_with_their_name(tmp_path: Path) -> None:
     build.save(build.file_dataset(MRImageStorage, build.uid(5), "MR"), tmp_path / "mr")
     build.save(build.file_dataset("1.2.840.10008.5.1.4.1.1.481.8", build.uid(6), "RTPLAN"), tmp_path / "ion")

@@ -78,8 +78,8 @@ class _Walker:
         if implicit or tag[0] == 0xFFFE:
             return tag, b"", struct.unpack_from(order + "I", self.data, pos + 4)[0], pos + 8
         vr = self.data[pos + 4 : pos + 6]
-        if not _letters(vr):
-            raise _Damaged("holds an element without a value representation")
+        if not b"AA" <= vr <= b"ZZ":  # some writers switch to implicit inside a sequence; pydicom goes along, so do we
+            return tag, b"", struct.unpack_from(order + "I", self.data, pos + 4)[0], pos + 8
         if vr not in _LONG_VRS:
             return tag, vr, struct.unpack_from(order + "H", self.data, pos + 6)[0], pos + 8
         if end - pos < 12:
@@ -99,8 +99,9 @@ class _Walker:
             if tag[0] == 0xFFFE:
                 raise _Damaged("holds a delimiter that delimits nothing")
             if length == _UNDEFINED:
-                # a sequence of unknown VR is implicit inside (PS3.5, 6.2.2)
-                pos = self.sequence(pos, end, implicit or vr == b"UN", depth, tag == _PIXEL_DATA)
+                # a sequence of unknown VR is implicit inside (PS3.5, 6.2.2), unless its writer forgot that
+                unknown = vr == b"UN" and not _letters(self.data[pos + 12 : pos + 14])
+                pos = self.sequence(pos, end, implicit or unknown, depth, tag == _PIXEL_DATA)
             elif length > end - pos:
                 raise _Damaged("ends in the middle of an element")
             else:
