@@ -76,6 +76,7 @@ def compute_there(
     uploaded: UploadedStudy | None = None
     try:
         with connection.open() as client:
+            _greet(client, connection.address)
             tell(0.0, "uploading")
             uploaded = client.upload_files(inputs)
             job = _run(client, client.submit(_on_the_wire(uploaded.name, request)), tell, stopped)
@@ -83,6 +84,20 @@ def compute_there(
             return _fetched(client, job, case, request, connection.address)
     except DosecalcApiError as error:
         raise _as_local(error, uploaded) from error
+
+
+def _greet(client: Client, address: str) -> None:
+    """Find out at once whether there is a server, rather than after the patience of an upload."""
+    try:
+        client.info()
+    except DosecalcApiError as error:
+        if error.code is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        raise ServerFailure(
+            "SERVER_UNAVAILABLE",
+            "No dosecalc server answers there: is it running, and is TLS used on both sides or on neither?",
+            server=address,
+        ) from error
 
 
 def _check_sendable(request: RecomputeRequest) -> None:

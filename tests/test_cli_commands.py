@@ -1,0 +1,123 @@
+"""The small commands: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dosecalc.cli.app import run
+from dosecalc.machine import list_machines, load_machine
+from dosecalc_phantoms import list_phantoms
+
+COMMANDS = ("serve", "compute", "dvh", "phantom", "machine", "devices")
+
+
+def test_help_names_every_command(capsys):
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {c} " in out for c in COMMANDS)
+    assert "not a medical device" in out
+
+
+@pytest.mark.parametrize("command", [*([c] for c in COMMANDS), ["machine", "list"], ["machine", "show"]])
+def test_help_of_every_command(command, capsys):
+    assert run([*command, "--help"]) == 0
+    assert "Usage: dosecalc" in capsys.readouterr().out
+
+
+def test_help_is_quick_because_it_loads_no_engine():
+    heavy = ("numba", "pydicom", "grpc", "matplotlib", "scipy")
+    code = f"import sys, dosecalc.cli.app; print([m for m in {heavy} if m in sys.modules])"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["compute"],
+        ["compute", "/no/such/input", "--output", "x"],
+        ["phantom"],
+        ["machine", "show"],
+        ["serve"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["machine", "show", "no-such-machine"], "MACHINE_UNKNOWN"),
+        (["phantom", "no-such-phantom", "--output", "{tmp}/p"], "PHANTOM_UNKNOWN"),
+        (["phantom", "water-box", "--output", "{tmp}/p", "--spacing", "wide"], "NUMBER_INVALID"),
+        (["compute", "{tmp}", "--output", "{tmp}/o", "--grid", "0"], "GRID_SPACING"),
+        (["compute", "{tmp}", "--output", "{tmp}/o", "--box", "0,0,0,1,1,0"], "GRID_BOX_EMPTY"),
+        (["compute", "{tmp}", "--output", "{tmp}/o", "--density", "BODY"], "DENSITY_LIST_INVALID"),
+        (["compute", "{tmp}", "--output", "{tmp}/o"], "PLAN_MISSING"),
+        (["serve", "--store", "{tmp}/s", "--listen", "0.0.0.0:0"], "LISTEN_IN_THE_CLEAR"),
+        (["serve", "--store", "{tmp}/s", "--listen", "nowhere"], "LISTEN_INVALID"),
+    ],
+)
+def test_bad_input_ends_with_2_and_the_reason(arguments, reason, tmp_path, capsys):
+    assert run([a.format(tmp=tmp_path) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert f"reason: {reason}" in captured.err
+    assert captured.out == ""
+
+
+def test_an_unexpected_fault_ends_with_1(monkeypatch, capsys):
+    def broken(*_arguments):
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr("dosecalc.machine.load_machine", broken)
+    assert run(["machine", "show", "generic-6mv-millennium120"]) == 1
+    assert "broken on purpose" in capsys.readouterr().err
+
+
+def test_machine_list(capsys):
+    assert run(["machine", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [m["name"] for m in listed] == [m.name for m in list_machines()]
+    assert run(["machine", "list"]) == 0
+    # a narrow console folds the names, so only their beginnings are sure to stand on one line
+    assert "6 MV" in capsys.readouterr().out
+
+
+def test_machine_show_gives_every_source(capsys):
+    model = load_machine("generic-6mv-millennium120")
+    assert run(["machine", "show", model.name]) == 0
+    out = capsys.readouterr().out
+    assert model.sha256 in out
+    assert all(source in out for source in model.sources().values())
+    assert run(["machine", "show", model.name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sha256"] == model.sha256
+
+
+def test_devices_name_the_cpu(capsys):
+    assert run(["devices", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    assert first["kind"] == "cpu"
+    assert first["units"] >= 1
+    assert run(["devices"]) == 0
+    assert "threads" in capsys.readouterr().out
+
+
+def test_phantom_list_and_json(tmp_path, capsys):
+    assert run(["phantom", "--list", "--json"]) == 0
+    assert [k["name"] for k in json.loads(capsys.readouterr().out)] == [k.name for k in list_phantoms()]
+    options = ["--output", str(tmp_path), "--spacing", "20", "--swedish", "--patient-position", "FFP", "--json"]
+    assert run(["phantom", "water-box", *options]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert "Målvolym" in written["structures"]
+    assert len(written["ct"]) == len(list(tmp_path.glob("CT.*.dcm")))
