@@ -33,25 +33,32 @@ class Image:
     hu: Volume
     curve: HuCurve
 
-    def density(self, where: NDArray[np.bool_], stated: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Density of some voxels; where a density is stated in part, numbers beyond the curve do no harm.
+    def density(self, where: NDArray[np.bool_], stated: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Density of some voxels, 0 elsewhere; where one is stated in part, numbers beyond the curve do no harm.
 
         Raises
         ------
         PatientError
             Those of `HuCurve.density`, with the place of the voxel.
         """
-        hu = self.hu.values[where]
+        density = np.zeros(where.shape, dtype=np.float32)
         first, last = self.curve.points[0].hu, self.curve.points[-1].hu
-        hu = np.where(stated[where], np.clip(hu, first, last), hu)
-        try:
-            return self.curve.density(hu)
-        except PatientError as error:
-            extreme = int(np.argmin(hu) if error.reason == "HU_BELOW_CURVE" else np.argmax(hu))
-            k, j, i = (int(index[extreme]) for index in np.nonzero(where))
-            grid = self.hu.grid
-            place = f"x {grid.x_mm[i]:.1f}, y {grid.y_mm[j]:.1f}, z {grid.z_mm[k]:.1f} mm"
-            raise PatientError(error.reason, error.message, **{**error.where, "voxel": place}) from None
+        for k, layer in enumerate(where):  # by layers, so that the float64 in between stay small
+            hu = self.hu.values[k][layer]
+            if stated is not None:
+                hu = np.where(stated[k][layer], np.clip(hu, first, last), hu)
+            try:
+                density[k][layer] = self.curve.density(hu)
+            except PatientError as error:
+                raise self._placed(error, hu, k, layer) from None
+        return density
+
+    def _placed(self, error: PatientError, hu: NDArray[np.float32], k: int, layer: NDArray[np.bool_]) -> PatientError:
+        extreme = int(np.argmin(hu) if error.reason == "HU_BELOW_CURVE" else np.argmax(hu))
+        j, i = (int(index[extreme]) for index in np.nonzero(layer))
+        grid = self.hu.grid
+        place = f"x {grid.x_mm[i]:.1f}, y {grid.y_mm[j]:.1f}, z {grid.z_mm[k]:.1f} mm"
+        return PatientError(error.reason, error.message, **{**error.where, "voxel": place})
 
 
 class Painter:
@@ -111,22 +118,21 @@ class Painter:
         self._lay(self._outside, AIR_DENSITY_G_CM3, AIR)
 
     def _lay(self, share: Mask, density: float | Mask, material: str | NDArray[np.uint8]) -> None:
-        at = np.flatnonzero(share > 0)
-        mass = share.reshape(-1)[at] * (
-            density.reshape(-1)[at] if isinstance(density, np.ndarray) else np.float32(density)
-        )
-        self.density.reshape(-1)[at] += mass
-        won = mass > self._heaviest.reshape(-1)[at]
-        at = at[won]
-        self._heaviest.reshape(-1)[at] = mass[won]
-        index = self.materials.index(material) if isinstance(material, str) else material.reshape(-1)[at]
-        self.material.reshape(-1)[at] = index
+        for k, layer in enumerate(share):  # by layers: the indices of a whole volume would be larger than it
+            at = np.nonzero(layer)
+            if not len(at[0]):
+                continue
+            mass = layer[at] * (density[k][at] if isinstance(density, np.ndarray) else np.float32(density))
+            self.density[k][at] += mass
+            won = mass > self._heaviest[k][at]
+            at, mass = (at[0][won], at[1][won]), mass[won]
+            self._heaviest[k][at] = mass
+            self.material[k][at] = self.materials.index(material) if isinstance(material, str) else material[k][at]
 
     def _lay_image(self, image: Image, notes: list[str]) -> None:
         where = np.ones(self.grid.shape, dtype=bool) if self.body is None else self.body > 0
         stated = self._inside < (1 if self.body is None else self.body)
-        density = np.zeros(self.grid.shape, dtype=np.float32)
-        density[where] = image.density(where, stated)
+        density = image.density(where, stated)
         if self.body is not None:
             _take_off_outside(density, self.body)
         self._lay(self._inside, density, image.curve.material_index(density))
@@ -150,10 +156,12 @@ class Painter:
         where = mask > 0
         if not where.any():
             return
-        density = np.zeros(self.grid.shape, dtype=np.float32)
-        if image is not None:
-            density[where] = image.density(where, np.zeros(self.grid.shape, dtype=bool))
-        if image is None or float(np.average(density[where], weights=mask[where])) < THINNEST_IN_CT_G_CM3:
+        density = image.density(where) if image is not None else None
+        if (
+            image is None
+            or density is None
+            or float(np.average(density[where], weights=mask[where])) < THINNEST_IN_CT_G_CM3
+        ):
             raise PatientError(
                 "BOLUS_WITHOUT_DENSITY",
                 f"Bolus {structure.name!r} has no stated density and does not show in a CT; give it one, or 0 to leave "
