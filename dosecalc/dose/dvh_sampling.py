@@ -110,7 +110,9 @@ def _nothing(volume_cm3: float) -> DoseSamples:
 
 def _bounds(planes: tuple[Plane, ...]) -> tuple[FloatArray, FloatArray]:
     boxes = np.array([p.geometry.bounds for plane in planes for p in plane.parts])
-    z_low, z_high = min(p.lower_mm for p in planes), max(p.upper_mm for p in planes)
+    # a closing end reaches at most twice as far as its slab
+    z_low = min(2.0 * p.lower_mm - p.z_mm for p in planes)
+    z_high = max(2.0 * p.upper_mm - p.z_mm for p in planes)
     return np.array([*boxes[:, :2].min(axis=0), z_low]), np.array([*boxes[:, 2:].max(axis=0), z_high])
 
 

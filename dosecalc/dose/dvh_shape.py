@@ -51,7 +51,8 @@ class ShapeModel:
         ``shape`` (default): interpolated level sets; ``slab``: every contour stands for the slab around its plane.
     end_caps : str
         What lies beyond the last contours, up to half the spacing of the planes: ``tapered`` (default): the shape goes
-        on as it was going, but never grows; ``half_slice``: the last contour, extruded; ``none``.
+        on as it was going, but never grows, and if it is about to close it is followed until it has; ``half_slice``:
+        the last contour, extruded; ``none``.
     """
 
     between_planes: str = "shape"
@@ -514,6 +515,10 @@ def _tapered(
             sooner = _at_half(terms) < _at_half(best)
             best = [np.where(sooner, new, old) for new, old in zip(terms, best, strict=True)]
     assert best is not None
+    # what closes before the next plane would have been drawn is followed until it has; else half a spacing is the rule
+    to_next = [best[0], 2.0 * best[1], 4.0 * best[2]]
+    if float(np.max(np.where(field.distance > 0, to_next[0] + to_next[1] + to_next[2], -1.0))) <= 0.0:
+        best, height = to_next, 2.0 * height
     constant = np.where(active, best[0], -1.0)
     yield Piece(
         raster.x0, raster.y0, raster.step, planes[k].z_mm, sign * height, _sublayers(height, raster.step),
