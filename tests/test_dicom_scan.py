@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 import zlib
 from io import BytesIO
@@ -106,6 +107,17 @@ def test_a_truncated_file_is_a_problem_not_a_shorter_dataset(tmp_path: Path, cut
     assert not result.found
     (problem,) = result.problems
     assert isinstance(problem, DicomError) and problem.where["file"] == "x.dcm"
+
+
+@pytest.mark.parametrize("inner", [2, 6, 200])
+def test_an_item_whose_length_is_wrong_is_refused(inner: int) -> None:
+    # pydicom would read on with whatever bytes come next
+    label = b"\x0a\x30\x02\x00SH\x04\0Plan"
+    item = b"\xfe\xff\x00\xe0" + struct.pack("<I", inner) + label
+    sequence = b"\x0a\x30\xb0\x00SQ\0\0" + struct.pack("<I", len(item)) + item
+    ds = build.file_dataset("1.2.840.10008.5.1.4.1.1.481.5", build.uid(6), "RTPLAN")
+    with pytest.raises(ScanError, match="DICOM_DAMAGED"):
+        parse(build.to_bytes(ds) + sequence, "x")
 
 
 def test_endless_nesting_is_refused() -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import dcmread, read_dataset
 from pydicom.uid import (
@@ -101,14 +103,32 @@ class _Walker:
             if length == _UNDEFINED:
                 # a sequence of unknown VR is implicit inside (PS3.5, 6.2.2), unless its writer forgot that
                 unknown = vr == b"UN" and not _letters(self.data[pos + 12 : pos + 14])
-                pos = self.sequence(pos, end, implicit or unknown, depth, tag == _PIXEL_DATA)
+                pos = self.sequence(pos, end, implicit or unknown, depth, tag == _PIXEL_DATA or vr in (b"OB", b"OW"))
             elif length > end - pos:
                 raise _Damaged("ends in the middle of an element")
             else:
+                if vr == b"SQ" or (not vr and _is_sequence(tag)):
+                    self.items(pos, pos + length, implicit or not vr, depth)
                 pos += length
         if in_item:
             raise _Damaged("ends in the middle of a sequence")
         return pos
+
+    def items(self, pos: int, end: int, implicit: bool, depth: int) -> None:
+        """Walk over the items of a sequence of defined length, which must fill it."""
+        while pos < end:
+            tag, _, length, pos = self.header(pos, end, implicit)
+            if tag == _SEQUENCE_END and length == 0:
+                continue  # superfluous, and harmless
+            if tag != _ITEM:
+                raise _Damaged("holds a sequence without items")
+            if length == _UNDEFINED:
+                pos = self.elements(pos, end, implicit, depth + 1, in_item=True)
+            elif length > end - pos:
+                raise _Damaged("holds an item that is longer than its sequence")
+            else:
+                self.elements(pos, pos + length, implicit, depth + 1)
+                pos += length
 
     def sequence(self, pos: int, end: int, implicit: bool, depth: int, pixels: bool) -> int:
         """Walk over the items of a sequence of undefined length, or over the fragments of compressed pixels."""
@@ -125,7 +145,16 @@ class _Walker:
             elif length > end - pos:
                 raise _Damaged("ends in the middle of a sequence")
             else:
+                if not pixels:
+                    self.elements(pos, pos + length, implicit, depth + 1)
                 pos += length
+
+
+@lru_cache(maxsize=4096)
+def _is_sequence(tag: tuple[int, int]) -> bool:
+    """Whether the data dictionary knows the element as a sequence."""
+    number = tag[0] << 16 | tag[1]
+    return bool(dictionary_has_tag(number)) and dictionary_VR(number) == "SQ"
 
 
 def _meta(data: bytes, start: int) -> tuple[int, str]:
