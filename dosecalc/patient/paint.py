@@ -118,16 +118,15 @@ class Painter:
         self._lay(self._outside, AIR_DENSITY_G_CM3, AIR)
 
     def _lay(self, share: Mask, density: float | Mask, material: str | NDArray[np.uint8]) -> None:
-        for k, layer in enumerate(share):  # by layers: the indices of a whole volume would be larger than it
-            at = np.nonzero(layer)
-            if not len(at[0]):
+        for k, layer in enumerate(share):  # by layers: what is in between stays small
+            if not layer.any():
                 continue
-            mass = layer[at] * (density[k][at] if isinstance(density, np.ndarray) else np.float32(density))
-            self.density[k][at] += mass
-            won = mass > self._heaviest[k][at]
-            at, mass = (at[0][won], at[1][won]), mass[won]
-            self._heaviest[k][at] = mass
-            self.material[k][at] = self.materials.index(material) if isinstance(material, str) else material[k][at]
+            mass = layer * (density[k] if isinstance(density, np.ndarray) else np.float32(density))
+            self.density[k] += mass
+            won = mass > self._heaviest[k]
+            np.copyto(self._heaviest[k], mass, where=won)
+            index = np.uint8(self.materials.index(material)) if isinstance(material, str) else material[k]
+            np.copyto(self.material[k], index, where=won)
 
     def _lay_image(self, image: Image, notes: list[str]) -> None:
         where = np.ones(self.grid.shape, dtype=bool) if self.body is None else self.body > 0
