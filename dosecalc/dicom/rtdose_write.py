@@ -29,7 +29,7 @@ PRIVATE_CREATOR = "DOSECALC 1"
 def derived_uid(*parts: str | bytes) -> str:
     """A UID that is always the same for the same content: 2.25 and a 128-bit hash (PS3.5, B.2)."""
     digest = hashlib.sha256()
-    for part in parts:
+    for part in parts:  # with its length, so that no two lists of parts look alike
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
@@ -65,7 +65,6 @@ def write_rtdose(dose: Dose, beam: BeamDose | None, references: DoseReferences) 
             "DOSE_TOO_LARGE", f"A dose of more than {MOST_VOXELS} voxels is not written; coarsen the grid."
         )
     stored, scaling = quantise(beam.dose_gy if beam else dose.total_gy)
-    pixels = stored.tobytes()
     ds = _empty_file()
     references.patient.copy_to(ds)
     _describe(ds, dose, beam, references)
@@ -76,8 +75,7 @@ def write_rtdose(dose: Dose, beam: BeamDose | None, references: DoseReferences) 
     ds.DoseGridScaling = scaling
     ds.TissueHeterogeneityCorrection = _heterogeneity(dose.provenance.get("density_source", ""))
     ds.ReferencedRTPlanSequence = [_plan_reference(beam, references)]
-    ds.add_new(0x7FE00010, "OW", pixels)
-    return _finished(ds, dose, references)
+    return _finished(ds, stored.tobytes(), dose, references)
 
 
 def quantise(dose_gy: NDArray[np.float32]) -> tuple[NDArray[np.uint32], str]:
@@ -208,16 +206,20 @@ def _reference(sop_class: str, sop_instance: str) -> Dataset:
     return reference
 
 
-def _finished(ds: FileDataset, dose: Dose, references: DoseReferences) -> bytes:
-    """Give the object its UIDs, derived from everything it holds, and encode it."""
+def _finished(ds: FileDataset, pixels: bytes, dose: Dose, references: DoseReferences) -> bytes:
+    """Give the object its pixels, and UIDs that are derived from everything it holds, and encode it."""
     # one series for the doses of one computation: plan and beams share it
-    series = derived_uid("series", references.study_uid, references.plan_uid, dose.total_gy.tobytes(), str(dose.grid))
-    ds.SeriesInstanceUID = series
-    content = BytesIO()
+    ds.SeriesInstanceUID = derived_uid(
+        "series", references.study_uid, references.plan_uid, dose.total_gy.tobytes(), str(dose.grid)
+    )
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID("2.25.0")
-    dcmwrite(content, ds, enforce_file_format=True)
-    instance = UID(derived_uid("instance", content.getvalue()))
+    instance = UID(derived_uid("instance", _encoded(ds), pixels))
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = instance
+    ds.add_new(0x7FE00010, "OW", pixels)
+    return _encoded(ds)
+
+
+def _encoded(ds: FileDataset) -> bytes:
     file = BytesIO()
     dcmwrite(file, ds, enforce_file_format=True)
     return file.getvalue()
