@@ -107,3 +107,140 @@ def trilinear(values: Float32Array, index_zyx: FloatArray, outside: float) -> Fl
     float32 [n]
     """
     raise NotImplementedError
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Photon beam: aperture, ray tracing, cone transport (cpu/fluence.py, cpu/terma.py, cpu/collapsed_cone.py)
+
+
+def add_aperture(
+    leaf_map: FloatArray,
+    jaw_map: FloatArray,
+    both_map: FloatArray,
+    along_mm: FloatArray,
+    across_mm: FloatArray,
+    pair_of_row: IntArray,
+    leaf_start: FloatArray,
+    leaf_end: FloatArray,
+    jaw_along: FloatArray,
+    jaw_across: FloatArray,
+    weight: float,
+) -> None:
+    """Add one segment: the share of its meterset for which points lie between the leaves, the jaws, and both.
+
+    Parameters
+    ----------
+    leaf_map, jaw_map, both_map : float64 [rows, columns]
+        Changed in place.
+    along_mm : float64 [columns]
+    across_mm : float64 [rows]
+        Sample positions along and across the leaves, isocentre plane, BLD frame.
+    pair_of_row : int64 [rows]
+        Leaf pair over each row; -1 for none, which counts as closed.
+    leaf_start, leaf_end : float64 [pairs, 2]
+        Lower and upper bank at the start and the end of the segment, mm; everything moves linearly in meterset.
+    jaw_along, jaw_across : float64 [2, 2]
+        (lower, upper) edge at the start and the end, mm.
+    weight : float
+    """
+    ...
+
+
+def add_terma(
+    kerma: Float32Array,
+    scerma: Float32Array,
+    basis_a: Float32Array,
+    basis_b: Float32Array,
+    release_index: NDArray[np.int16],
+    origin_mm: FloatArray,
+    spacing_mm: FloatArray,
+    source_mm: FloatArray,
+    bld_from_grid: FloatArray,
+    sad_mm: float,
+    integral: FloatArray,
+    map_origin_mm: FloatArray,
+    map_pitch_mm: float,
+    cutoff: float,
+    mu_a: Float32Array,
+    mu_b: Float32Array,
+    release_kerma: Float32Array,
+    release_scerma: Float32Array,
+    softening: FloatArray,
+) -> None:
+    """Add the collision kerma and scerma that one fluence map releases, by an exact ray from the source to each voxel.
+
+    ``kerma(x) += Phi(x) sum_e release_kerma[m, e] 2**-(s (A mu_a[e] + B mu_b[e]))`` with A, B the line integrals of the
+    two basis densities (g/cm2), s the softening factor, Phi the map's mean over the voxel's shadow times the inverse
+    square of the distance; ``scerma`` likewise (physics manual, eqs. 3.1 to 3.4).
+
+    Parameters
+    ----------
+    kerma, scerma : float32 [z, y, x]
+        Gy per (photon/cm2); changed in place.
+    basis_a, basis_b : float32 [z, y, x]
+        Density times the share of each basis material, g/cm3.
+    release_index : int16 [z, y, x]
+        Row of the release tables; negative: nothing is released (air).
+    origin_mm, spacing_mm, source_mm : float64 [3]
+        (x, y, z), patient frame.
+    bld_from_grid : float64 [3, 3]
+        Rotation from the patient to the BLD frame.
+    integral : float64 [rows + 1, columns + 1]
+        Integral image of the fluence map, in pixels.
+    map_origin_mm : float64 [2]
+        Lower outer corner (x, y) of the map at the isocentre plane, BLD frame.
+    cutoff : float
+        Fluence at or below this is not traced.
+    mu_a, mu_b : float32 [energies]
+        mu/rho of the basis materials times log2(e), cm2/g.
+    release_kerma, release_scerma : float32 [materials, energies]
+        Gy per (photon/cm2) before attenuation.
+    softening : float64 [3]
+        Coefficients of 1 + a t + b t2 + c t3, t the off-axis angle in degrees.
+    """
+    ...
+
+
+def cone_transport(
+    kerma: Float32Array,
+    scerma: Float32Array,
+    density: Float32Array,
+    spacing_cm: FloatArray,
+    directions: FloatArray,
+    rates: FloatArray,
+    amplitudes: FloatArray,
+    projection: FloatArray,
+    max_tilt: float,
+) -> Float32Array:
+    """Dose of released energy transported along cones (Ahnesjo 1989, Med Phys 16:577; physics manual, section 3).
+
+    Lines of a cone start at the voxels of one outer face and advance plane by plane along the axis that they cross
+    fastest; in plane k counted from the middle each lies in the voxel that is nearest after a shift of k times the
+    shear, rounded half to even. So every voxel is on exactly one line of each cone, which keeps energy and makes the
+    result independent of the order of lines. Along a line, for each of four exponentials (0, 1 of the kerma; 2, 3 of
+    the scerma) with rate a, emission S = amplitude x released energy, water-equivalent step l:
+    ``R' = R - (R - S/a)(1 - exp(-a l))``, ``dose += S + (R - S/a)(1 - exp(-a l))/l``.
+
+    Parameters
+    ----------
+    kerma, scerma : float32 [z, y, x]
+        Energy released per mass.
+    density : float32 [z, y, x]
+        Relative to water (g/cm3); rows end at their last block of 32 voxels with more than 0.01.
+    spacing_cm : float64 [3]
+    directions : float64 [cones, 3]
+        Unit vectors (x, y, z) along which energy travels, grid axes.
+    rates : float64 [cones, 4]
+        cm2/g.
+    amplitudes : float64 [cones, 4, 10]
+        Polynomials in the tilt (u, v): 1, u, v, uu, uv, vv, uuu, uuv, uvv, vvv.
+    projection : float64 [3, 4]
+        From (ix, iy, iz, 1) to (x, y, depth) of the gantry frame; the tilt is (x, y) / depth, clipped to max_tilt, and
+        amplitudes are taken as a parabola along each row.
+
+    Returns
+    -------
+    float32 [z, y, x]
+        In the unit of the kerma.
+    """
+    ...
