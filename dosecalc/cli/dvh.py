@@ -27,6 +27,7 @@ def dvh(rtdose: Path, rtstruct: Path, names: tuple[str, ...], json_file: Path | 
     from dosecalc.dicom.rtstruct import read_rtstruct
     from dosecalc.dose.dvh import compute_dvh
     from dosecalc.outputs import dvhs_as_csv, dvhs_as_json, record_of, write_text_file
+    from dosecalc.recompute import curve_bin_gy
 
     dose = read_rtdose(rtdose)
     structures = read_rtstruct(rtstruct)
@@ -38,7 +39,8 @@ def dvh(rtdose: Path, rtstruct: Path, names: tuple[str, ...], json_file: Path | 
             file=rtstruct.name,
         )
     chosen = [structures.find(n) for n in names] if names else structures.structures
-    records = [record_of(compute_dvh(s, dose.volume)) for s in chosen]
+    bin_gy = curve_bin_gy(float(dose.volume.values.max()))
+    records = [record_of(compute_dvh(s, dose.volume, bin_gy=bin_gy)) for s in chosen]
     print_dvhs(records)
     if json_file is not None:
         write_text_file(json_file, dvhs_as_json(records))

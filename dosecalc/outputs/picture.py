@@ -188,7 +188,7 @@ def _draw_plane(
         interpolation="bilinear",
     )
     _draw_wash(axes, view, content, position)
-    for structure in shown:
+    for structure in reversed(shown):  # targets come first in the list and lie on top
         _draw_outline(axes, view, structure, content, position, colors[structure.number])
     _frame_view(axes, view, content)
     axes.set_title(
@@ -234,9 +234,9 @@ def _draw_outline(
     inside = fractional_mask(structure, grid).squeeze(axis=2 - view.normal)
     if inside.max() > 0.5:
         lines = axes.contour(
-            _centres(grid, view.across), _centres(grid, view.up), inside, levels=[0.5], colors=[color], linewidths=1.7
+            _centres(grid, view.across), _centres(grid, view.up), inside, levels=[0.5], colors=[color], linewidths=1.3
         )
-        lines.set(path_effects=[withStroke(linewidth=3.2, foreground="black")])
+        lines.set(path_effects=[withStroke(linewidth=2.6, foreground="black")])
 
 
 def _frame_view(axes: Axes, view: _View, content: PictureContent) -> None:
@@ -247,7 +247,7 @@ def _frame_view(axes: Axes, view: _View, content: PictureContent) -> None:
     low, high = lower[view.up], upper[view.up]
     axes.set_ylim((high, low) if view.flip_up else (low, high))
     axes.tick_params(colors=_FAINT, labelsize=7.5, length=2)
-    axes.set_anchor("C")
+    axes.set_anchor("N")
     for spine in axes.spines.values():
         spine.set_color("#3c4043")
     left, right, top, bottom = view.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -209,14 +210,22 @@ def _grid_like(study: Study, uid: str) -> Grid:
 def _dvhs(structures: StructureSet | None, dose: Dose, report: _Reporter) -> tuple[Dvh, ...]:
     if structures is None:
         return ()
+    bin_gy = curve_bin_gy(float(dose.total_gy.max()))
     dvhs = []
     for number, structure in enumerate(structures.structures):
         share = number / len(structures.structures)
         report.at(_DOSE_DONE + (1 - _DOSE_DONE) * share, "dose-volume histograms")
         if report.cancelled():
             raise Cancelled
-        dvhs.append(compute_dvh(structure, dose.volume))
+        dvhs.append(compute_dvh(structure, dose.volume, bin_gy=bin_gy))
     return tuple(dvhs)
+
+
+def curve_bin_gy(maximum_gy: float) -> float:
+    """Distance of a DVH curve's points: 1, 2 or 5 times a power of ten, so that there are 1000 to 2500 of them."""
+    wanted = max(maximum_gy, 1e-6) / 1000.0
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return next(m * power for m in (5.0, 2.0, 1.0) if m * power <= wanted * (1 + 1e-9))
 
 
 class _Reporter:
