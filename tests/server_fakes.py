@@ -1,4 +1,4 @@
-"""Computations that take the place of the dose engine in tests of the service; ``hu_curve`` says what they do."""
+"""Computations that take the place of the dose engine in tests of the service; the plan's label says what they do."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def dose_gy(factor: float = 1.0) -> np.ndarray:
 
 
 def compute(task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
-    """Do what the request's ``hu_curve`` names, ``ACTION`` or ``ACTION-SECONDS``; see `_ACTIONS`."""
-    action, _, seconds = (task.request.hu_curve or "finish").partition("-")
+    """Do what the request's plan label names, ``ACTION`` or ``ACTION-SECONDS``; see `_ACTIONS`."""
+    action, _, seconds = (task.request.plan or "finish").partition("-")
     _note_run(task)
     _ACTIONS[action](task, float(seconds or 0), progress, cancelled)
 

@@ -29,7 +29,7 @@ def config(store: Path, **changes: Any) -> ServerConfig:
 
 def request(study: str, action: str = "finish", **changes: Any) -> dose_pb2.DoseRequest:
     """A request that makes the fake do something."""
-    return dose_request(study, **{"hu_curve": action, **changes})
+    return dose_request(study, **{"plan": action, **changes})
 
 
 class ServerProcess:

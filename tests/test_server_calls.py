@@ -386,6 +386,8 @@ def test_info_tells_limits_engines_and_devices(client: Client) -> None:
     assert info.devices[0].kind == "cpu"
     assert info.devices[0].units >= 1
     assert info.version
+    assert len(info.engine_sha256) == 64
+    assert info.hu_curves
 
 
 def test_machines_are_listed_with_their_hashes(client: Client, channel: grpc.Channel) -> None:

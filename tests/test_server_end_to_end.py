@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from server_helpers import SMALL
+from server_helpers import SMALL, ServerProcess, until
 
 from dosecalc.dicom.rtdose import read_rtdose
 from dosecalc.dicom.study import load_study
@@ -21,6 +22,7 @@ from dosecalc_server.config import Limits, ServerConfig
 
 SPACING_MM = 10.0
 MACHINE = "generic-6mv-millennium120"
+ENGINE = "dosecalc_server.computation:compute"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,46 @@ def test_progress_names_the_beams(job: dose_pb2.Job, seen: list[dose_pb2.Job]) -
     begun = {b.beam_number for s in seen for b in s.progress.beams}
     assert begun <= {b.beam_number for b in job.result.beams}
     assert [s.progress.fraction for s in seen] == sorted(s.progress.fraction for s in seen)
+
+
+@pytest.fixture(scope="module")
+def arc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom with an arc: seconds of computing."""
+    folder = tmp_path_factory.mktemp("arc")
+    write_phantom(make_phantom("water-lung-slab", plan="vmat", spacing_mm=5.0), folder)
+    return folder
+
+
+def _until_in_the_dose(client: Client, name: str) -> None:
+    until(lambda: any(b.fraction > 0 for b in client.job(name).progress.beams), 120)
+
+
+def test_the_engine_obeys_a_cancel_within_a_second(client: Client, arc: Path) -> None:
+    request = dose_request(client.upload_files([arc]).name, machines=[MACHINE], spacing_mm=4.0)
+    job = client.submit(request).name
+    _until_in_the_dose(client, job)
+    begin = time.monotonic()
+    assert client.cancel(job).state == dose_pb2.JOB_STATE_CANCELLED
+    assert time.monotonic() - begin < 1.0
+
+
+def test_a_computation_survives_kill_9_of_its_server(phantom: Path, tmp_path: Path) -> None:
+    first = ServerProcess(tmp_path / "store", computation=ENGINE)
+    servers = [first]
+    try:
+        with Client(first.address) as client:
+            request = dose_request(client.upload_files([phantom]).name, machines=[MACHINE], spacing_mm=6.0)
+            job = client.submit(request).name
+            _until_in_the_dose(client, job)
+            first.kill()
+            servers.append(ServerProcess(tmp_path / "store", port=first.port, computation=ENGINE))
+            client.wait(job)
+            there = client.dose_array(job).dose_gy
+    finally:
+        for server in servers:
+            server.kill()
+    library = RecomputeRequest(machines=(MACHINE,), grid=GridRequest((6.0,) * 3))
+    np.testing.assert_array_equal(there, recompute(load_study(phantom), library).dose.total_gy)
 
 
 def test_a_study_without_a_plan_is_refused_with_the_readers_reason(client: Client, phantom: Path) -> None:

@@ -214,7 +214,7 @@ def test_the_log_says_what_happened_and_nothing_of_the_patient(store: Path, serv
     secret = b"Lindqvist^Anna 19121212-1212"
     with Client(servers[0].address) as client:
         study = client.upload_files([secret]).name
-        bug = client.submit(request(study, "bug", plan="Lindqvist"))
+        bug = client.submit(request(study, "bug", density_g_cm3={"Lindqvist": 1.0}))
         with pytest.raises(DosecalcApiError) as caught:
             client.wait(bug.name)
         for action in ("refuse", "finish"):

@@ -210,7 +210,7 @@ class AsyncClient:
 
         async def chunks() -> AsyncIterator[study_pb2.UploadBlobsRequest]:
             for blob in blobs:
-                for chunk in blob.chunks(limit):
+                for chunk in await asyncio.to_thread(list, blob.chunks(limit)):
                     yield chunk
 
         await self._studies.UploadBlobs(chunks())

@@ -30,32 +30,31 @@ class Blob:
     sha256 : bytes
         Its digest, 32 bytes.
     size_bytes : int
-    source : Path or bytes
+    source : Path, ZipFile or bytes
         The file, or the archive that it is in, or its content.
-    member : str or None
+    member : str
         Its name in the archive.
     """
 
     sha256: bytes
     size_bytes: int
-    source: Path | bytes
-    member: str | None = None
+    source: Path | zipfile.ZipFile | bytes
+    member: str = ""
 
     @property
     def label(self) -> str:
         """Where it came from, for a person; never sent."""
-        if isinstance(self.source, bytes):
-            return "bytes"
-        return f"{self.source}:{self.member}" if self.member else str(self.source)
+        if isinstance(self.source, zipfile.ZipFile):
+            return f"{self.source.filename}:{self.member}"
+        return "bytes" if isinstance(self.source, bytes) else str(self.source)
 
     def read(self) -> bytes:
         """Its content."""
         if isinstance(self.source, bytes):
             return self.source
-        if self.member is None:
-            return self.source.read_bytes()
-        with zipfile.ZipFile(self.source) as archive:
-            return archive.read(self.member)
+        if isinstance(self.source, zipfile.ZipFile):
+            return self.source.read(self.member)
+        return self.source.read_bytes()
 
     def chunks(self, limit_bytes: int) -> Iterator[study_pb2.UploadBlobsRequest]:
         """Its content as upload messages with at most so many bytes in each."""
@@ -164,8 +163,8 @@ def _blobs_of(source: Source) -> Iterator[Blob]:
 
 
 def _blobs_of_archive(file: Path) -> Iterator[Blob]:
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                content = archive.read(member)
-                yield Blob(hashlib.sha256(content).digest(), len(content), file, member.filename)
+    archive = zipfile.ZipFile(file)  # stays open for the upload, and closes with the last blob that is in it
+    for member in archive.infolist():
+        if not member.is_dir():
+            content = archive.read(member)
+            yield Blob(hashlib.sha256(content).digest(), len(content), archive, member.filename)

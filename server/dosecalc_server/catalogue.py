@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import dosecalc
+import dosecalc_kernels
 from dosecalc.errors import MachineError
 from dosecalc.machine import MachineSummary, list_machines
+from dosecalc.patient.hu import list_curves
 from dosecalc_api.v1 import info_pb2, machine_pb2
 from dosecalc_server.request import JobRequest
+
+#: what the engine is made of; compiled caches are not
+_ENGINE_FILES = (".py", ".yaml", ".json", ".csv", ".npz", ".cu", ".cuh")
 
 ENGINES = (
     info_pb2.EngineInfo(
@@ -23,15 +30,30 @@ ENGINES = (
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Machine models and devices, as they were when the server started."""
+    """Machine models, devices, calibration curves and the engine, as they were when the server started.
+
+    Parameters
+    ----------
+    machines : tuple of MachineSummary
+        By name.
+    devices : tuple of DeviceInfo
+        The CPU first.
+    hu_curves : tuple of str
+        Names of HU calibration curves.
+    engine_sha256 : str
+        Hash over the engine's code and data, so that a result is never taken for that of changed code.
+    """
 
     machines: tuple[MachineSummary, ...]
     devices: tuple[info_pb2.DeviceInfo, ...]
+    hu_curves: tuple[str, ...]
+    engine_sha256: str
 
     @classmethod
     def of_this_machine(cls) -> Catalogue:
         """The shipped machine models and the devices found here."""
-        return cls(tuple(sorted(list_machines(), key=lambda m: m.name)), (_cpu(),))
+        machines = tuple(sorted(list_machines(), key=lambda m: m.name))
+        return cls(machines, (_cpu(),), list_curves(), _engine_hash())
 
     @property
     def engine_names(self) -> tuple[str, ...]:
@@ -81,6 +103,16 @@ def machine_to_wire(machine: MachineSummary) -> machine_pb2.Machine:
         energies=[machine_pb2.MachineEnergy(nominal_mv=mv, fluence_mode=mode) for mv, mode in machine.energies],
         mlc=machine.mlc,
     )
+
+
+def _engine_hash() -> str:
+    found = hashlib.sha256()
+    for package in (dosecalc, dosecalc_kernels):
+        for root in sorted(package.__path__):
+            for file in sorted(Path(root).rglob("*")):
+                if file.is_file() and file.suffix in _ENGINE_FILES:
+                    found.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()
 
 
 def _cpu() -> info_pb2.DeviceInfo:

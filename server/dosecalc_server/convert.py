@@ -24,6 +24,7 @@ from dosecalc_server.status import RequestError
 _HEX = re.compile(r"[0-9a-f]{64}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
+_POSITION = re.compile(r"[0-9]{1,18}")
 _MAX_TEXT = 256
 _MAX_YAML = 65536
 _MAX_DENSITIES = 500
@@ -75,7 +76,11 @@ def id_from_name(name: str, collection: str, field: str) -> str:
 
 
 def request_from_wire(
-    message: dose_pb2.DoseRequest, engines: tuple[str, ...], devices: tuple[str, ...], limits: Limits
+    message: dose_pb2.DoseRequest,
+    engines: tuple[str, ...],
+    devices: tuple[str, ...],
+    curves: tuple[str, ...],
+    limits: Limits,
 ) -> JobRequest:
     """A checked request.
 
@@ -91,8 +96,8 @@ def request_from_wire(
     check.require(device in ("auto", *devices), "request.device", f"this server has {', '.join(devices)}")
     check.require(0 <= message.threads <= 1024, "request.threads", "must be from 0 (all) to 1024")
     check.require(len(message.plan) <= _MAX_TEXT, "request.plan", f"must have at most {_MAX_TEXT} characters")
-    curve = message.hu_curve
-    check.require(not curve or _is_name(curve), "request.hu_curve", "must be a curve's name, not a path")
+    # a name that is none of these might be a path, which is nobody's to give
+    check.require(message.hu_curve in ("", *curves), "request.hu_curve", f"must be one of {', '.join(curves)}")
     check.require(
         bool(_HEX.fullmatch(message.study.removeprefix("studies/"))) and message.study.startswith("studies/"),
         "request.study",
@@ -216,6 +221,19 @@ def page_size(asked: int) -> int:
     return asked or _DEFAULT_PAGE
 
 
+def state_from_wire(state: int) -> str | None:
+    """A job's state as the index has it; None for UNSPECIFIED.
+
+    Raises
+    ------
+    RequestError
+        There is no such state.
+    """
+    if state not in dose_pb2.JobState.values():
+        raise RequestError([("state", "there is no such state")])
+    return dose_pb2.JobState.Name(state).removeprefix("JOB_STATE_") if state else None
+
+
 def page_token(position: int) -> str:
     """An opaque token for the page that begins below this position."""
     return base64.urlsafe_b64encode(str(position).encode()).decode()
@@ -232,10 +250,13 @@ def page_position(token: str) -> int | None:
     if not token:
         return None
     try:
-        return int(base64.urlsafe_b64decode(token.encode()).decode("ascii"))
+        text = base64.urlsafe_b64decode(token.encode()).decode("ascii")
     except (ValueError, binascii.Error):
+        text = ""
+    if not _POSITION.fullmatch(text):
         wrong = "The page token is not one that this server gave."
-        raise InputError("PAGE_TOKEN_INVALID", wrong, field="page_token") from None
+        raise InputError("PAGE_TOKEN_INVALID", wrong, field="page_token")
+    return int(text)
 
 
 def _machines(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[str, ...]:

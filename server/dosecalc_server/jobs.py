@@ -23,6 +23,7 @@ from dosecalc_server.tasks import Executor, Task, TaskProgress, WorkerFailed, re
 MAX_ATTEMPTS = 3
 _WATCH_INTERVAL_S = 0.1
 _CANCEL_WAIT_S = 2.0
+_MENDING_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ class JobManager:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Queue again what a crash interrupted, then begin."""
-        for record in self._store.index.running_jobs():
-            self._take_up(record)
+        """Begin, with what an earlier server left first."""
         for executor in self._executors:
             thread = threading.Thread(target=self._work, args=(executor,), daemon=True)
             thread.start()
@@ -197,20 +196,29 @@ class JobManager:
 
     def _work(self, executor: Executor) -> None:
         executor.prepare()
-        while (record := self._next()) is not None:
+        while not self._stopping:
             try:
-                self._run(record, executor)
-            except Exception as error:  # the index itself failed; the job is taken up at the next start
-                incident(self._log, error, job=record.id)
-                time.sleep(1.0)
-            finally:
-                with self._changed:
-                    self._runs.pop(record.id, None)
-                    self._changed.notify_all()
+                record = self._next()
+                if record is not None:
+                    self._run_and_forget(record, executor)
+            except Exception as error:  # the index itself failed, a full disk perhaps; go on when it is mended
+                incident(self._log, error)
+                time.sleep(_MENDING_S)
+
+    def _run_and_forget(self, record: JobRecord, executor: Executor) -> None:
+        try:
+            self._run(record, executor)
+        finally:
+            with self._changed:
+                self._runs.pop(record.id, None)
+                self._changed.notify_all()
 
     def _next(self) -> JobRecord | None:
         with self._changed:
             while not self._stopping:
+                for left in self._store.index.running_jobs():
+                    if left.id not in self._runs:  # its server died, or its end could not be written down
+                        self._take_up(left)
                 record = self._store.index.start_next_job()
                 if record is not None:
                     self._runs[record.id] = _Run()

@@ -32,6 +32,8 @@ from dosecalc_server.store import Store
 from dosecalc_server.uploads import receive, until_idle
 
 _DOWNLOAD_CHUNK_BYTES = 1 << 20
+#: a page of jobs ends here; every gRPC library takes 4 MiB unless told otherwise
+_PAGE_BYTES = 1 << 20
 _KINDS = {
     dose_pb2.DOSE_FORMAT_UNSPECIFIED: "rtdose",
     dose_pb2.DOSE_FORMAT_RTDOSE: "rtdose",
@@ -101,10 +103,12 @@ class DoseService(dose_pb2_grpc.DoseServiceServicer):
 
     def CreateJob(self, request: dose_pb2.CreateJobRequest, context: grpc.ServicerContext) -> dose_pb2.Job:
         """See dose.proto."""
-        engines, devices = self._catalogue.engine_names, self._catalogue.device_names
-        wanted = convert.request_from_wire(request.request, engines, devices, self._limits)
+        here = self._catalogue
+        wanted = convert.request_from_wire(
+            request.request, here.engine_names, here.device_names, here.hu_curves, self._limits
+        )
         self._store.index.study(wanted.study)
-        job = wanted.job_id(self._catalogue.machine_hashes(wanted), dosecalc.__version__)
+        job = wanted.job_id(here.machine_hashes(wanted), f"{dosecalc.__version__} {here.engine_sha256}")
         return convert.job_to_wire(self._jobs.submit(wanted, job))
 
     def GetJob(self, request: dose_pb2.GetJobRequest, context: grpc.ServicerContext) -> dose_pb2.Job:
@@ -115,10 +119,16 @@ class DoseService(dose_pb2_grpc.DoseServiceServicer):
         """See dose.proto."""
         size = convert.page_size(request.page_size)
         study = convert.id_from_name(request.study, "studies", "study") if request.study else None
-        state = dose_pb2.JobState.Name(request.state).removeprefix("JOB_STATE_") if request.state else None
+        state = convert.state_from_wire(request.state)
         views = self._jobs.views(convert.page_position(request.page_token), size + 1, study, state)
-        token = convert.page_token(views[size - 1].record.sequence) if len(views) > size else ""
-        return dose_pb2.ListJobsResponse(jobs=[convert.job_to_wire(v) for v in views[:size]], next_page_token=token)
+        page = dose_pb2.ListJobsResponse()
+        for view in views[:size]:
+            page.jobs.append(convert.job_to_wire(view))
+            if page.ByteSize() > _PAGE_BYTES:
+                break
+        if len(views) > len(page.jobs):
+            page.next_page_token = convert.page_token(views[len(page.jobs) - 1].record.sequence)
+        return page
 
     def WatchJob(self, request: dose_pb2.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[dose_pb2.Job]:
         """See dose.proto."""
@@ -221,6 +231,8 @@ class InfoService(info_pb2_grpc.InfoServiceServicer):
                 max_grid_voxels=limits.max_grid_voxels,
             ),
             workers=workers,
+            engine_sha256=catalogue.engine_sha256,
+            hu_curves=catalogue.hu_curves,
         )
 
     def GetInfo(self, request: info_pb2.GetInfoRequest, context: grpc.ServicerContext) -> info_pb2.Info:

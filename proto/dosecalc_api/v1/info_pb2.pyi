@@ -53,15 +53,19 @@ class Limits(_message.Message):
     def __init__(self, max_blob_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_study_bytes: _Optional[int] = ..., max_study_blobs: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_queued_jobs: _Optional[int] = ..., max_grid_voxels: _Optional[int] = ...) -> None: ...
 
 class Info(_message.Message):
-    __slots__ = ("version", "devices", "engines", "limits", "workers")
+    __slots__ = ("version", "devices", "engines", "limits", "workers", "engine_sha256", "hu_curves")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     ENGINES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    HU_CURVES_FIELD_NUMBER: _ClassVar[int]
     version: str
     devices: _containers.RepeatedCompositeFieldContainer[DeviceInfo]
     engines: _containers.RepeatedCompositeFieldContainer[EngineInfo]
     limits: Limits
     workers: int
-    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[DeviceInfo, _Mapping]]] = ..., engines: _Optional[_Iterable[_Union[EngineInfo, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., workers: _Optional[int] = ...) -> None: ...
+    engine_sha256: str
+    hu_curves: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[DeviceInfo, _Mapping]]] = ..., engines: _Optional[_Iterable[_Union[EngineInfo, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., workers: _Optional[int] = ..., engine_sha256: _Optional[str] = ..., hu_curves: _Optional[_Iterable[str]] = ...) -> None: ...
