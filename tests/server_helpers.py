@@ -35,10 +35,19 @@ def request(study: str, action: str = "finish", **changes: Any) -> dose_pb2.Dose
 class ServerProcess:
     """``dosecalc_server`` in a process of its own, with the fakes."""
 
-    def __init__(self, store: Path, *, port: int = 0, marks: Path | None = None, computation: str = FAKE) -> None:
+    def __init__(
+        self,
+        store: Path,
+        *,
+        port: int = 0,
+        marks: Path | None = None,
+        computation: str = FAKE,
+        largest_file: int = -1,
+    ) -> None:
         program = (
-            "import sys; from pathlib import Path; from dosecalc_server.app import serve;"
+            "import resource, sys; from pathlib import Path; from dosecalc_server.app import serve;"
             "from server_helpers import config;"
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}));"
             "serve(config(Path(sys.argv[1]), port=int(sys.argv[2]), computation=sys.argv[3]))"
         )
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))

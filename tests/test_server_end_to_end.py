@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
+import pydicom
 import pytest
 from server_helpers import SMALL, ServerProcess, until
 
@@ -144,3 +146,31 @@ def test_an_unknown_treatment_machine_is_refused_by_the_beam(client: Client, pha
         client.wait(client.submit(dose_request(client.upload_files([tmp_path]).name)).name)
     assert caught.value.code.name in ("NOT_FOUND", "FAILED_PRECONDITION")
     assert "beam" in caught.value.metadata
+
+
+def test_the_log_names_no_patient_whatever_the_readers_meet(phantom: Path, tmp_path: Path) -> None:
+    plan = pydicom.dcmread(phantom / "RP.dcm")
+    plan.PatientName, plan.PatientID = "Lindqvist^Anna", "19121212-1212"
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    plan.save_as(good)
+    # values that their VR does not allow, which pydicom quotes in warnings and exceptions
+    plan.PatientBirthDate = "19121212"
+    plan.BeamSequence[0].ControlPointSequence[0].GantryAngle = "87654321"
+    plan.save_as(bad)
+    bad.write_bytes(bad.read_bytes().replace(b"87654321", b"Lindqvis").replace(b"19121212", b"Lindqvis"))
+    server = ServerProcess(tmp_path / "store", computation=ENGINE)
+    try:
+        with Client(server.address) as client:
+            for file in (good, bad):
+                request = dose_request(client.upload_files([*phantom.glob("CT*"), file]).name, spacing_mm=20.0)
+                client.submit(request)
+            until(lambda: all(job.done for job in client.jobs()), 60)
+            refused, computed = client.jobs()  # newest first
+        server.terminate()
+    finally:
+        server.kill()
+    assert computed.state == dose_pb2.JOB_STATE_SUCCEEDED
+    assert refused.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "Lindqv" not in str(refused)
+    for part in ("Lindqv", "Anna", "19121212"):
+        assert part not in str(server.log)

@@ -230,3 +230,19 @@ def test_the_log_says_what_happened_and_nothing_of_the_patient(store: Path, serv
     for part in ("Lindqvist", "Anna", "19121212"):
         assert part not in text
     assert "text" not in {e["event"] for e in servers[0].log}  # every line is JSON
+
+
+def test_a_disk_that_fills_up_is_said_to_be_full_and_then_used_again(store: Path, servers: list[ServerProcess]) -> None:
+    # a limit on the size of files stands for the full disk; the kernel refuses the write in the same place
+    servers.append(ServerProcess(store, largest_file=1 << 20))
+    with Client(servers[0].address) as client:
+        with pytest.raises(DosecalcApiError) as caught:
+            client.upload_files([os.urandom(2 << 20)])
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+        study = client.upload_files([b"a study"]).name
+        with pytest.raises(DosecalcApiError) as caught:
+            client.wait(client.submit(request(study, "big")).name)
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+        assert client.wait(client.submit(request(study)).name).state == dose_pb2.JOB_STATE_SUCCEEDED
+    assert not list((store / "tmp").iterdir())
+    assert len(_stored(store)) == 1 + 7  # the object, and seven files of the result

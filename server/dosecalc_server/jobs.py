@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
@@ -230,25 +231,36 @@ class JobManager:
         run = self._runs[record.id]
         self._log.info("job started", job=record.id, attempt=record.attempts)
         output = self._store.blobs.scratch()
+        failure: Exception | None = None
         try:
-            request = JobRequest.from_json(record.request)
-            task = Task(record.id, request, self._store.study_files(request.study), output)
-            executor.run(task, run.advance, lambda: run.cancel)
-            result, files = read_result(output)
-            self._store.complete_job(record.id, result, files)
-        except Cancelled:
-            self._end(record, index.CANCELLED, None)
-        except WorkerFailed as failure:
-            self._broken(record, failure)
-        except DosecalcError as error:
-            self._log.info("job refused", job=record.id, reason=error.reason)
-            self._end(record, index.FAILED, failure_json(error))
+            self._compute(record, run, executor, output)
         except Exception as error:
-            self._end(record, index.FAILED, internal_json(incident(self._log, error, job=record.id)))
-        else:
-            self._log.info("job succeeded", job=record.id, seconds=round(time.monotonic() - run.begun, 3))
-        finally:
+            failure = error
+        finally:  # before the end is written down: on a full disk that needs the room
             shutil.rmtree(output, ignore_errors=True)
+        if failure is None:
+            self._log.info("job succeeded", job=record.id, seconds=round(time.monotonic() - run.begun, 3))
+        else:
+            self._settle(record, failure)
+
+    def _compute(self, record: JobRecord, run: _Run, executor: Executor, output: Path) -> None:
+        request = JobRequest.from_json(record.request)
+        task = Task(record.id, request, self._store.study_files(request.study), output)
+        executor.run(task, run.advance, lambda: run.cancel)
+        result, files = read_result(output)
+        self._store.complete_job(record.id, result, files)
+
+    def _settle(self, record: JobRecord, failure: Exception) -> None:
+        """Write down how a job ended that did not succeed."""
+        if isinstance(failure, Cancelled):
+            self._end(record, index.CANCELLED, None)
+        elif isinstance(failure, WorkerFailed):
+            self._broken(record, failure)
+        elif isinstance(failure, DosecalcError):
+            self._log.info("job refused", job=record.id, reason=failure.reason)
+            self._end(record, index.FAILED, failure_json(failure))
+        else:
+            self._end(record, index.FAILED, internal_json(incident(self._log, failure, job=record.id)))
 
     def _broken(self, record: JobRecord, failure: WorkerFailed) -> None:
         if self._parking:
