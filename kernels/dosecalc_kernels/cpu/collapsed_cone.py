@@ -67,17 +67,18 @@ class ConeTransport:
             Tilts are clipped to this: the range for which the polynomials hold.
         """
         steps = np.abs(direction) / np.array(self.spacing_cm)  # planes per cm along each axis
-        axis = int(np.argmax(steps))  # 0 = x
+        # rounded, so that mirror images of a cone take the same decisions however their last bits differ
+        axis = int(np.argmax(np.round(steps / steps.max(), 9)))  # 0 = x
         layout = self._layouts[1 if axis == 0 else 0]
         # axes (x, y, z) of plane, sheet, row
         plane, sheet, row = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
         n = self.shape[::-1]
         strides = layout.strides
         row_strides = layout.row_strides
-        shear = direction / np.array(self.spacing_cm) / steps[axis]
+        shear = np.round(direction / np.array(self.spacing_cm) / steps[axis], 9)
         _sweep(
             layout.kerma, layout.scerma, layout.density, layout.dose,
-            n[plane], n[sheet], layout.row_length, strides[plane], strides[sheet],
+            n[plane], n[sheet], layout.row_length, layout.row_inside, strides[plane], strides[sheet],
             layout.row_lo, layout.row_hi, row_strides[plane], row_strides[sheet],
             bool(direction[axis] < 0), float(shear[sheet]), float(shear[row]), float(1.0 / steps[axis]),
             rates.astype(np.float32), np.ascontiguousarray(amplitude.T),
@@ -98,8 +99,8 @@ class _Layout:
     def __init__(self, density: NDArray[np.float32], order: tuple[int, int, int]) -> None:
         self._order = order
         turned = density.transpose(order)
-        n0, n1, self._row = turned.shape
-        self._padded = (n0, n1, -(-self._row // _BLOCK) * _BLOCK)
+        n0, n1, self.row_inside = turned.shape
+        self._padded = (n0, n1, -(-self.row_inside // _BLOCK) * _BLOCK)
         filled = self._pad(turned)
         matter = (filled > VACUUM_G_CM3).reshape(n0, n1, -1, _BLOCK).any(-1)
         some = matter.any(-1)
@@ -120,19 +121,19 @@ class _Layout:
         self.dose = np.zeros_like(self.density)
 
     def add_dose(self, total: NDArray[np.float32]) -> None:
-        turned = self.dose.reshape(self._padded)[..., : self._row]
+        turned = self.dose.reshape(self._padded)[..., : self.row_inside]
         total += turned.transpose(np.argsort(self._order))
 
     def _pad(self, turned: NDArray[np.float32]) -> NDArray[np.float32]:
         out = np.zeros(self._padded, np.float32)
-        out[..., : self._row] = turned
+        out[..., : self.row_inside] = turned
         return out
 
 
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
 def _sweep(
     kerma, scerma, density, dose,
-    n_plane, n_sheet, n_inner, stride_plane, stride_sheet,
+    n_plane, n_sheet, n_inner, n_inside, stride_plane, stride_sheet,
     row_lo, row_hi, row_stride_plane, row_stride_sheet,
     backwards, shear_sheet, shear_inner, step_cm,
     rates, amplitude, projection, max_tilt,
@@ -156,28 +157,37 @@ def _sweep(
             n = hi - lo
             if n <= 0:
                 continue
-            _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, lo, hi, q, nodes)
+            begin, extent = _row_amplitudes(
+                amplitude, projection, max_tilt, plane, sheet, lo, min(hi, n_inside) - 1, q, nodes
+            )
             base = plane * stride_plane + sheet * stride_sheet + lo
             off = lo - int(np.rint(shear_inner * (k - half))) + reach_inner
             _row(
                 kerma[base : base + n], scerma[base : base + n], density[base : base + n], dose[base : base + n],
                 state[0, off : off + n], state[1, off : off + n], state[2, off : off + n], state[3, off : off + n],
-                rates, q, step,
+                rates, q, begin - float32(lo), extent, step,
             )  # fmt: skip
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, lo, hi, q, nodes):  # type: ignore[no-untyped-def]
-    """Emission amplitudes along a row as a parabola through its ends and middle: they vary with the tilt of the ray."""
-    half = 0.5 * (hi - lo - 1)
-    x = projection[0, 0] * plane + projection[0, 1] * sheet + projection[0, 2] * lo + projection[0, 3]
-    y = projection[1, 0] * plane + projection[1, 1] * sheet + projection[1, 2] * lo + projection[1, 3]
-    w = projection[2, 0] * plane + projection[2, 1] * sheet + projection[2, 2] * lo + projection[2, 3]
+def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, first, last, q, nodes):  # type: ignore[no-untyped-def]
+    """Emission amplitudes along a row: they vary with the tilt of the ray.
+
+    A parabola through three nodes on the part of the row whose tilts the polynomials were fitted for, held constant
+    beyond it, where there is no open field but leakage. Returns the index of the first node and the extent.
+    """
+    px, py, pw = projection[0, 2], projection[1, 2], projection[2, 2]
+    x = projection[0, 0] * plane + projection[0, 1] * sheet + projection[0, 3]
+    y = projection[1, 0] * plane + projection[1, 1] * sheet + projection[1, 3]
+    w = projection[2, 0] * plane + projection[2, 1] * sheet + projection[2, 3]
+    begin, end = _within_tilt(x, px, w, pw, max_tilt, float(first), float(last))
+    begin, end = _within_tilt(y, py, w, pw, max_tilt, begin, end)
+    half = max(0.5 * (end - begin), 1e-3)
     for j in range(3):
-        inverse = 1.0 / w
-        # beyond the tilts that the polynomials were fitted for there is no open field, only leakage
-        u = min(max(x * inverse, -max_tilt), max_tilt)
-        v = min(max(y * inverse, -max_tilt), max_tilt)
+        i = begin + half * j
+        inverse = 1.0 / (w + pw * i)
+        u = min(max((x + px * i) * inverse, -max_tilt), max_tilt)
+        v = min(max((y + py * i) * inverse, -max_tilt), max_tilt)
         uu, uv, vv = u * u, u * v, v * v
         uuu, uuv, uvv, vvv = uu * u, uu * v, u * vv, vv * v
         for c in range(4):
@@ -186,19 +196,30 @@ def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, lo, hi, q, no
                 + uu * amplitude[3, c] + uv * amplitude[4, c] + vv * amplitude[5, c]
                 + uuu * amplitude[6, c] + uuv * amplitude[7, c] + uvv * amplitude[8, c] + vvv * amplitude[9, c]
             )  # fmt: skip
-        x += half * projection[0, 2]
-        y += half * projection[1, 2]
-        w += half * projection[2, 2]
     inverse = 0.5 / half
     for c in range(4):
         f0, f1, f2 = nodes[0, c], nodes[1, c], nodes[2, c]
         q[c, 0] = f0
         q[c, 1] = (-3.0 * f0 + 4.0 * f1 - f2) * inverse
         q[c, 2] = 2.0 * (f0 - 2.0 * f1 + f2) * inverse * inverse
+    return float32(begin), float32(2.0 * half)
+
+
+@njit(inline="always")
+def _within_tilt(x, px, w, pw, limit, begin, end):  # type: ignore[no-untyped-def]
+    """The part of [begin, end] in which |x + px i| <= limit (w + pw i); its nearest end where there is none."""
+    for side in (-1.0, 1.0):
+        # side (x + px i) - limit (w + pw i) <= 0
+        value, slope = side * x - limit * w, side * px - limit * pw
+        if slope > 0.0:
+            end = max(begin, min(end, -value / slope))
+        elif slope < 0.0:
+            begin = min(end, max(begin, -value / slope))
+    return begin, end
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, step):  # type: ignore[no-untyped-def]
+def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, begin, extent, step):  # type: ignore[no-untyped-def]
     """One row of voxels of one cone: four exponentials, two driven by the collision kerma, two by the scerma.
 
     With R the energy fluence that enters, S the energy emitted per mass, l the water-equivalent step and a the rate,
@@ -213,7 +234,7 @@ def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, step):  # type:
     a20, a21, a22 = q[2, 0], q[2, 1], q[2, 2]
     a30, a31, a32 = q[3, 0], q[3, 1], q[3, 2]
     for i in range(len(dose)):
-        t = float32(i)
+        t = min(max(float32(i) - begin, float32(0)), extent)
         ell = density[i] * step
         e0 = kerma[i] * (a00 + t * (a01 + t * a02))
         e1 = kerma[i] * (a10 + t * (a11 + t * a12))
