@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -23,7 +27,7 @@ from dosecalc_api.v1 import dose_pb2, dose_pb2_grpc, machine_pb2, machine_pb2_gr
 from dosecalc_server.app import Server
 from dosecalc_server.config import ServerConfig, parse_listen
 from dosecalc_server.request import JobRequest
-from dosecalc_server.status import code_of, status_of
+from dosecalc_server.status import RequestError, code_of, status_of
 
 LIMITS = {
     "max_blob_bytes": 1000,
@@ -411,6 +415,16 @@ def test_it_does_not_listen_beyond_loopback_in_the_clear(tmp_path: Path, host: s
     ServerConfig(tmp_path, host=host, port=0, insecure=True).check()
 
 
+def test_the_command_says_why_it_does_not_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dosecalc_server", "--listen", "0.0.0.0:0", "--store", tmp_path / "store"]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    ended = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=60)
+    assert ended.returncode == 2
+    assert "LISTEN_IN_THE_CLEAR" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
     with Server(config(tmp_path / "a")) as server, pytest.raises(InputError) as caught:
         Server(config(tmp_path / "b", port=server.port))
@@ -453,9 +467,25 @@ def test_every_error_class_has_a_code() -> None:
         assert code_of(error) not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), cls
 
 
-def test_a_long_error_still_fits_the_trailing_metadata() -> None:
-    error = errors.PlanError("MANY", "å" * 5000, **{f"key{n}": "å" * 5000 for n in range(50)})
-    assert len(status_of(error).SerializeToString()) < 8000
+def test_a_long_error_still_fits_the_trailing_metadata(
+    server: Server, doses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {f"key{n}" * 20: "å" * 5000 for n in range(50)}
+    violations = [("field.of.a.message" * 20, "ö" * 5000)] * 50
+
+    def raising(error: DosecalcError) -> Callable[[str], None]:
+        def view(job: str) -> None:
+            raise error
+
+        return view
+
+    for error in (errors.PlanError("MANY", "å" * 5000, **where), RequestError(violations)):
+        status = status_of(error)
+        encoded = len(base64.b64encode(status.SerializeToString())) + len(quote(status.message))
+        assert encoded < 8000  # a default client takes 8192 bytes, some of which are other headers
+        monkeypatch.setattr(server._jobs, "view", raising(error))
+        call = lambda: doses.GetJob(dose_pb2.GetJobRequest(name=f"jobs/{NOWHERE}"))  # noqa: E731
+        assert refused(call).reason == error.reason
 
 
 def test_the_identity_of_a_job() -> None:

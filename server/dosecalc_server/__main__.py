@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dosecalc.errors import DosecalcError
 from dosecalc_server.app import serve
-from dosecalc_server.config import ServerConfig, TlsFiles, parse_listen
+from dosecalc_server.config import Limits, ServerConfig, TlsFiles, parse_listen
 
 
 def main() -> int:
@@ -19,6 +19,7 @@ def main() -> int:
     )
     parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="directory that keeps everything")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="jobs at the same time (%(default)s)")
+    parser.add_argument("--max-queued", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
     parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="the server's certificate chain")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
     parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="let in only clients certified by these")
@@ -29,7 +30,8 @@ def main() -> int:
     tls = TlsFiles(args.tls_cert, args.tls_key, args.tls_client_ca) if args.tls_cert else None
     try:
         host, port = parse_listen(args.listen)
-        serve(ServerConfig(args.store, host, port, tls, args.insecure, args.workers))
+        limits = Limits(max_queued_jobs=args.max_queued)
+        serve(ServerConfig(args.store, host, port, tls, args.insecure, args.workers, limits))
     except DosecalcError as error:
         print(error, file=sys.stderr)
         return 2

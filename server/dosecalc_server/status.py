@@ -50,10 +50,12 @@ _BY_CLASS: dict[type[DosecalcError], grpc.StatusCode] = {
     errors.Cancelled: grpc.StatusCode.CANCELLED,
 }
 
-# a status travels in the trailing metadata, of which gRPC allows 8 KiB, in part percent-encoded
-_MAX_MESSAGE = 900
-_MAX_VALUE = 200
-_MAX_ENTRIES = 12
+# A status travels in the trailing metadata, of which every gRPC library takes 8 KiB: the text once percent-encoded (up
+# to three times as long), and once with the details in base64 (a third longer). Bytes:
+_MAX_MESSAGE = 600
+_MAX_VALUE = 120
+_MAX_KEY = 40
+_MAX_ENTRIES = 8
 
 
 class RequestError(InputError):
@@ -65,8 +67,9 @@ class RequestError(InputError):
     """
 
     def __init__(self, violations: list[tuple[str, str]]) -> None:
-        text = "; ".join(f"{field}: {wrong}" for field, wrong in violations)
-        super().__init__("REQUEST_INVALID", f"The request is wrong. {text}", field=violations[0][0])
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        text = f"The request is wrong: {violations[0][0]} {violations[0][1]}{more}."
+        super().__init__("REQUEST_INVALID", text, field=violations[0][0])
         self.violations = violations
 
 
@@ -78,7 +81,7 @@ def code_of(error: DosecalcError) -> grpc.StatusCode:
 
 def status_of(error: DosecalcError) -> status_pb2.Status:
     """The google.rpc.Status of an error: ErrorInfo with reason and place, BadRequest where fields are to blame."""
-    status = _status(code_of(error), error.message, error.reason, error.where)
+    status = _status(code_of(error), error.message, _cut(error.reason, _MAX_KEY), error.where)
     violations = error.violations if isinstance(error, RequestError) else _blamed(error)
     if violations:
         bad = error_details_pb2.BadRequest()
@@ -119,7 +122,7 @@ def _status(code: grpc.StatusCode, message: str, reason: str, where: dict[str, s
     status = status_pb2.Status(code=code.value[0], message=_cut(message, _MAX_MESSAGE))
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
     for key, value in list(where.items())[:_MAX_ENTRIES]:
-        info.metadata[key] = _cut(value, _MAX_VALUE)
+        info.metadata[_cut(key, _MAX_KEY)] = _cut(value, _MAX_VALUE)
     _pack(status, info)
     return status
 
@@ -131,4 +134,6 @@ def _pack(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """The text, or as much of it as fits into so many bytes of UTF-8."""
+    encoded = text.encode()
+    return text if len(encoded) <= length else encoded[: length - 3].decode(errors="ignore") + "…"

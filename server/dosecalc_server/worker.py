@@ -39,6 +39,7 @@ class _Worker:
         self._cancel = threading.Event()
         self._log = make_logger(sys.stderr)
         self._told_at = 0.0
+        self._held: TaskProgress | None = None
 
     def listen(self, tasks: Queue[dict[str, Any]]) -> None:
         """Take lines until the server is gone, then end this process whatever it is doing."""
@@ -55,6 +56,7 @@ class _Worker:
         """Compute one task and answer how it ended."""
         files = tuple(Path(f) for f in message["files"])
         task = Task(message["job"], JobRequest.from_json(message["request"]), files, Path(message["output"]))
+        self._held = None
         try:
             self._compute(task, self._progress, self._cancel.is_set)
         except errors.DosecalcError as error:
@@ -70,9 +72,12 @@ class _Worker:
             self._answer({"done": True})
 
     def _progress(self, progress: TaskProgress) -> None:
+        held, self._held = self._held, progress
+        if held is not None and held.beam_number != progress.beam_number:
+            self._answer({"progress": asdict(held)})  # how far the last beam came, too, is told
         now = time.monotonic()
         if now - self._told_at >= _PROGRESS_INTERVAL_S:
-            self._told_at = now
+            self._told_at, self._held = now, None
             self._answer({"progress": asdict(progress)})
 
     def _answer(self, answer: dict[str, Any]) -> None:
