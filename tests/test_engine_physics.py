@@ -182,8 +182,10 @@ def test_arc_equals_the_sum_of_its_angles():
     angles = np.arange(1.25, 40, 2.5)
     beams = [field(60.0, 20.0, gantry=g, number=n + 1, mlc=mlc, leaves=aperture) for n, g in enumerate(angles)]
     expected = dose_of(patient, *beams, machine=machine, mu=1 / len(beams)).total_gy
-    # one transport spans 10 degrees of the arc, so kernels are tilted by up to 5 degrees off: 0.5 % of the maximum
-    assert np.abs(dose - expected).max() < 5e-3 * expected.max()
+    # one transport spans 5 degrees of the arc: kernels are tilted by up to 2.5 degrees off and cones turn with the
+    # group, not with the view; measured against views of 0.5 degrees that is 0.8 % of the maximum, 0.03 % on average
+    assert np.abs(dose - expected).max() < 0.01 * expected.max()
+    assert np.abs(dose - expected).mean() < 5e-4 * expected.max()
 
 
 def test_bits_do_not_depend_on_threads(uneven):

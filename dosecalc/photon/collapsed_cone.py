@@ -39,13 +39,14 @@ class CollapsedConeSettings:
     view_tolerance_deg : float
         Largest rotation within one fluence map and ray tracing.
     transport_tolerance_deg : float
-        Largest gantry rotation within one transport; only the tilt of the kernel is approximated by it.
+        Largest gantry rotation within one transport; only the tilt of the kernel is approximated by it (the manual,
+        section 3.5, has the error for several values).
     quantity : 'water_equivalent' or 'medium'
     """
 
     fluence_pitch_mm: float = 1.0
     view_tolerance_deg: float = 2.5
-    transport_tolerance_deg: float = 10.0
+    transport_tolerance_deg: float = 5.0
     quantity: str = "water_equivalent"
 
 

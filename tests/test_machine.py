@@ -1,0 +1,121 @@
+"""Machine models: the shipped ones, the schema, and how beams choose."""
+
+import numpy as np
+import pytest
+import yaml
+from builders_engine import bare_machine, field
+
+from dosecalc.errors import MachineError
+from dosecalc.machine import MachineMapping, list_machines, load_machine
+from dosecalc.machine.library import parse_machine, shipped_machines
+from dosecalc.photon.spectral import spectral_model
+from dosecalc.photon.tables import attenuation_table
+
+
+def as_text(machine):
+    return yaml.safe_dump(machine.model_dump(mode="json"))
+
+
+def test_shipped_models_say_what_they_are():
+    names = [m.name for m in list_machines()]
+    assert {"generic-6mv-millennium120", "generic-6mv-agility"} <= set(names)
+    for m in shipped_machines():
+        assert m.generic and "Not commissioned" in m.description
+        sources = m.sources()
+        for part in ("mlc", "jaw_y", "energies[0].spectrum", "energies[0].off_axis", "energies[0].calibration"):
+            assert len(sources[part]) > 5, (m.name, part)
+
+
+def test_hash_is_of_the_content():
+    machine = load_machine("generic-6mv-millennium120")
+    again = parse_machine("# another layout\n" + as_text(machine), "copy.yaml")
+    assert again.sha256 == machine.sha256
+    changed = machine.model_copy(update={"sad_mm": 1001.0})
+    assert changed.sha256 != machine.sha256
+
+
+def test_model_files_load_and_bad_ones_name_the_field(tmp_path):
+    machine = bare_machine()
+    path = tmp_path / "mätning.yaml"
+    path.write_text(as_text(machine), encoding="utf-8")
+    assert load_machine(path).sha256 == machine.sha256
+    content = machine.model_dump(mode="json")
+    content["jaw_x"]["transmission"] = 1.5
+    content["flavour"] = "strange"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(MachineError) as e:
+        load_machine(path)
+    assert e.value.reason == "MACHINE_INVALID"
+    assert "jaw_x.transmission" in str(e.value) and "flavour" in str(e.value) and "mätning.yaml" in str(e.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "- a\n- b", "schema_version: 2", "name: \x00"])
+def test_nonsense_files_are_machine_errors(text):
+    with pytest.raises(MachineError) as e:
+        parse_machine(text, "x.yaml")
+    assert e.value.reason == "MACHINE_INVALID"
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(MachineError) as e:
+        load_machine("linac-9000")
+    assert e.value.reason == "MACHINE_UNKNOWN" and "generic-6mv-agility" in e.value.message
+
+
+def test_missing_file_is_a_machine_error(tmp_path):
+    with pytest.raises(MachineError) as e:
+        load_machine(tmp_path / "none.yaml")
+    assert e.value.reason == "MACHINE_UNREADABLE"
+
+
+def test_mapping_takes_the_first_rule_that_fits(tmp_path):
+    text = """
+schema_version: 1
+rules:
+  - {treatment_machine: "LINAC-?", energy_mv: 6, model: generic-6mv-agility}
+  - {treatment_machine: "*", model: generic-10mv-millennium120}
+"""
+    mapping = MachineMapping.from_text(text)
+    six, ten = field(), field(mv=10.0)
+    from dataclasses import replace
+
+    assert mapping.resolve(replace(six, machine_name="LINAC-7")).name == "generic-6mv-agility"
+    assert mapping.resolve(replace(ten, machine_name="LINAC-7")).name == "generic-10mv-millennium120"
+    with pytest.raises(MachineError) as e:
+        mapping.resolve(replace(six, machine_name="OTHER"))
+    assert e.value.reason == "MACHINE_NOT_MAPPED"
+    assert e.value.where["beam"] == six.label and "OTHER" in e.value.message
+
+
+def test_nothing_is_guessed():
+    with pytest.raises(MachineError) as e:
+        MachineMapping.default().resolve(field())
+    assert e.value.reason == "MACHINE_NOT_MAPPED"
+
+
+def test_fff_beam_is_not_computed_with_a_flattened_model():
+    from dataclasses import replace
+
+    with pytest.raises(MachineError) as e:
+        MachineMapping.of(shipped_machines()).resolve(replace(field(), fluence_mode="FFF"))
+    assert e.value.reason == "MACHINE_NOT_MAPPED" and "FFF" in e.value.message
+
+
+def test_mapping_with_wrong_fields_is_refused():
+    with pytest.raises(MachineError) as e:
+        MachineMapping.from_text("schema_version: 1\nrules: [{machin: x, model: y}]")
+    assert e.value.reason == "MAPPING_INVALID"
+
+
+def test_two_basis_materials_carry_every_material():
+    materials = attenuation_table().materials
+    tissue = tuple(m for m in materials if m not in ("aluminium", "titanium", "stainless_steel_316"))
+    energy = load_machine("generic-6mv-millennium120").energies[0]
+    # in the effective attenuation behind 10 g/cm2: 0.1 % is what a lookup may cost (PHYSICS, section 2)
+    assert spectral_model(energy, tissue, "medium").combination_error < 1e-3
+
+
+def test_energy_outside_the_table_is_an_error():
+    with pytest.raises(MachineError) as e:
+        attenuation_table().coefficients("water", np.array([50.0]))
+    assert e.value.reason == "ENERGY_OUTSIDE_TABLE"
