@@ -10,7 +10,7 @@ ellipsoids, cylinders and cones, however they stand; ``docs/dvh.md`` derives and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,12 @@ TOUCH_MM = 0.05
 MAX_CURVATURE = 8.0
 MAX_RASTER_NODES = 512 * 512
 MAX_SUBLAYERS = 32
+
+#: two contours share a wall where they come closer than this many steps of the raster
+SHARED_WALL = 0.25
+
+#: lines in eight directions
+_LINES = tuple((float(np.cos(np.pi * n / 8)), float(np.sin(np.pi * n / 8))) for n in range(8))
 
 #: a level set value deep outside: used as the hole that is not there
 _NO_HOLE = -1.0e9
@@ -140,13 +146,13 @@ class _Raster:
         distance, ux, uy = kernel.signed_distance(self.x0, self.y0, self.step, self.nx, self.ny, _segments(parts))
         return _Field(distance, ux, uy)
 
-    def power(self, parts: Parts, lines: _Lines) -> tuple[FloatArray, FloatArray]:
-        """Power of the active nodes along their lines, mm2, and the chord's length, mm: 0 where a line misses."""
+    def power(self, parts: Parts, lines: _Lines) -> _Power:
+        """Power of the active nodes along their lines."""
         radius = max(p.characteristic_radius_mm for p in parts)
-        power, chord = kernel.chord_power(
+        power, begin, end = kernel.chord_power(
             self.x0, self.y0, self.step, lines.active, lines.ux, lines.uy, _segments(parts), radius
         )
-        return power, chord
+        return _Power(power, begin, end)
 
     def holes(self, parts: Parts) -> FloatArray:
         """Positive in the holes."""
@@ -160,6 +166,26 @@ class _Field:
     distance: FloatArray
     ux: FloatArray
     uy: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Power:
+    """Power of nodes with respect to a plane's contours (mm2), and where the chord begins and ends (mm from a node)."""
+
+    values: FloatArray
+    begin: FloatArray
+    end: FloatArray
+
+    @property
+    def chord(self) -> FloatArray:
+        """Length of the chord, mm; 0 where the line misses."""
+        length: FloatArray = self.end - self.begin
+        return length
+
+    def least_shift(self, other: _Power) -> FloatArray:
+        """How far the lazier of the two ends moves from one plane to another, mm; 0 where a line misses."""
+        shift = np.minimum(np.abs(self.begin - other.begin), np.abs(self.end - other.end))
+        return np.where((self.chord > 0) & (other.chord > 0), shift, 0.0)
 
 
 def _segments(parts: Parts) -> FloatArray:
@@ -306,6 +332,8 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
     field_a, field_b = raster.field(a), raster.field(b)
     lines = _lines_to_cross(field_a, field_b, 2.0 * raster.step + 0.5 * height)
     course = _course(planes, k, a, b, raster, lines)
+    one_sided = lines.active & ((field_a.distance > 0) != (field_b.distance > 0))
+    course = _without_shared_walls(planes, k, a, b, raster, course, one_sided)
     # divided by the chord, the power falls by a millimetre per millimetre at the surface whatever the line's direction
     scale = np.maximum(course.chord, raster.step)
     middle = np.maximum(field_a.distance, field_b.distance)
@@ -323,13 +351,15 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
 class _Course:
     """How the power runs from plane to plane: ``start + (end - start - bend) t + bend t^2``, mm2.
 
-    ``chord`` is the longer of the two chords, mm; ``hits`` says where all lines met their contours.
+    ``chord`` is the longer of the two chords, mm; ``shift`` how far the lazier of its ends moves between the planes,
+    mm; ``hits`` says where all lines met their contours.
     """
 
     start: FloatArray
     end: FloatArray
     bend: FloatArray
     chord: FloatArray
+    shift: FloatArray
     hits: BoolArray
 
     @property
@@ -337,12 +367,72 @@ class _Course:
         """Power halfway between the planes."""
         return (self.start + self.end) / 2.0 - self.bend / 4.0
 
+    def with_better(self, other: _Course, where: BoolArray) -> _Course:
+        """The other one's values at some nodes."""
+        return _Course(*(np.where(where, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)))
+
 
 def _course(planes: Sequence[Plane], k: int, a: Parts, b: Parts, raster: _Raster, lines: _Lines) -> _Course:
-    (q_a, chord_a), (q_b, chord_b) = raster.power(a, lines), raster.power(b, lines)
-    curvature, hits = _curvature_between(planes, k, a, b, q_a, q_b, raster, lines)
+    at_a, at_b = raster.power(a, lines), raster.power(b, lines)
+    curvature, hits = _curvature_between(planes, k, a, b, at_a.values, at_b.values, raster, lines)
     bend = curvature * (planes[k + 1].z_mm - planes[k].z_mm) ** 2 / 2.0
-    return _Course(q_a, q_b, bend, np.maximum(chord_a, chord_b), hits & (chord_a > 0) & (chord_b > 0))
+    hits &= (at_a.chord > 0) & (at_b.chord > 0)
+    return _Course(at_a.values, at_b.values, bend, np.maximum(at_a.chord, at_b.chord), at_a.least_shift(at_b), hits)
+
+
+def _without_shared_walls(
+    planes: Sequence[Plane], k: int, a: Parts, b: Parts, raster: _Raster, course: _Course, nodes: BoolArray
+) -> _Course:
+    """Look for a better line where both planes' chords end on the same wall, such as the base of a lying cone.
+
+    Such a wall hides one of the two places where the line meets the surface that moves. First other lines across both
+    contours are tried; then lines that miss the smaller contour, its power foretold by the parabola of the next planes.
+    """
+    shared = nodes & (course.shift < SHARED_WALL * raster.step)
+    if not shared.any():
+        return course
+    for ux, uy in _LINES:
+        lines = _Lines(shared, np.full(shared.shape, ux), np.full(shared.shape, uy))
+        other = _course(planes, k, a, b, raster, lines)
+        course = course.with_better(other, shared & (other.shift > course.shift))
+    shared &= course.shift < SHARED_WALL * raster.step
+    for towards in (+1, -1):
+        if shared.any():
+            course = _foretold(planes, k, a, b, raster, course, shared, towards)
+    return course
+
+
+def _foretold(
+    planes: Sequence[Plane],
+    k: int,
+    a: Parts,
+    b: Parts,
+    raster: _Raster,
+    course: _Course,
+    nodes: BoolArray,
+    towards: int,
+) -> _Course:
+    """Replace the power at the smaller contour by what the three planes on the other side foretell, where it fits."""
+    outer, at = (b, k + 1) if towards > 0 else (a, k)
+    second = _linked(planes, outer, at, towards)
+    third = _linked(planes, second, at + towards, towards)
+    if not third:
+        return course
+    z = [planes[at + n * towards].z_mm for n in range(3)]
+    z_end = planes[at - towards].z_mm
+    for ux, uy in _LINES:
+        lines = _Lines(nodes, np.full(nodes.shape, ux), np.full(nodes.shape, uy))
+        q = [raster.power(parts, lines) for parts in (outer, second, third)]
+        curvature = _second_derivative(q[0].values, q[1].values, q[2].values, z)
+        slope = (q[1].values - q[0].values) / (z[1] - z[0]) - curvature * (z[1] - z[0]) / 2.0
+        u = z_end - z[0]
+        foretold = q[0].values + slope * u + curvature * u**2 / 2.0
+        start, end = (foretold, q[0].values) if towards > 0 else (q[0].values, foretold)
+        shift = np.minimum(q[0].least_shift(q[1]), q[1].least_shift(q[2]))
+        fits = nodes & (q[0].values > 0) & (foretold < 0) & (shift > course.shift)
+        other = _Course(start, end, curvature * u**2 / 2.0, q[0].chord, shift, fits)
+        course = course.with_better(other, fits)
+    return course
 
 
 def _bumps(planes: Sequence[Plane], k: int, a: Parts, b: Parts, raster: _Raster, candidates: BoolArray) -> BoolArray:
@@ -409,35 +499,36 @@ def _curvature_between(
     """Second derivative of the power along z between planes k and k + 1: the gentler of two estimates.
 
     Both sides of the interval give one; at an end of the structure the second comes from one plane further in. Where
-    they differ in sign it is zero: a step is not rounded off. A quadric gives equal ones and is exact.
-    The second array says where all lines met their contours.
+    they differ in sign it is zero: a step is not rounded off. A quadric gives equal ones and is exact. An estimate from
+    a plane whose contours the line misses yields to the other. The second array says where all lines met.
     """
     z = [p.z_mm for p in planes]
     below, above = _linked(planes, a, k, -1), _linked(planes, b, k + 1, +1)
-    hits = np.ones_like(lines.active)
-
-    def power(parts: Parts) -> FloatArray:
-        nonlocal hits
-        q, chord = raster.power(parts, lines)
-        hits = hits & (chord > 0)
-        return q
-
-    q_below = power(below) if below else None
-    q_above = power(above) if above else None
-    estimates = []
-    if q_below is not None:
-        estimates.append(_second_derivative(q_below, q_a, q_b, z[k - 1 : k + 2]))
-    if q_above is not None:
-        estimates.append(_second_derivative(q_a, q_b, q_above, z[k : k + 3]))
-    if q_below is None and q_above is not None and (further := _linked(planes, above, k + 2, +1)):
-        estimates.append(_second_derivative(q_b, q_above, power(further), z[k + 1 : k + 4]))
-    if q_above is None and q_below is not None and (further := _linked(planes, below, k - 1, -1)):
-        estimates.append(_second_derivative(power(further), q_below, q_a, z[k - 2 : k + 1]))
+    at_below = raster.power(below, lines) if below else None
+    at_above = raster.power(above, lines) if above else None
+    estimates: list[tuple[FloatArray, BoolArray]] = []
+    if at_below is not None:
+        estimates.append((_second_derivative(at_below.values, q_a, q_b, z[k - 1 : k + 2]), at_below.chord > 0))
+    if at_above is not None:
+        estimates.append((_second_derivative(q_a, q_b, at_above.values, z[k : k + 3]), at_above.chord > 0))
+    if at_below is None and at_above is not None and (further := _linked(planes, above, k + 2, +1)):
+        at = raster.power(further, lines)
+        curvature = _second_derivative(q_b, at_above.values, at.values, z[k + 1 : k + 4])
+        estimates.append((curvature, (at.chord > 0) & (at_above.chord > 0)))
+    if at_above is None and at_below is not None and (further := _linked(planes, below, k - 1, -1)):
+        at = raster.power(further, lines)
+        curvature = _second_derivative(at.values, at_below.values, q_a, z[k - 2 : k + 1])
+        estimates.append((curvature, (at.chord > 0) & (at_below.chord > 0)))
     if not estimates:
-        return np.zeros_like(q_a), hits
+        return np.zeros_like(q_a), np.ones_like(lines.active)
+    height, change = z[k + 1] - z[k], q_b - q_a
+    (first, met_first), (second, met_second) = estimates[0], estimates[-1]
     if len(estimates) == 1:
-        return _monotone(estimates[0], q_b - q_a, z[k + 1] - z[k]), hits
-    return _minmod(estimates[0], estimates[1]), hits
+        return _monotone(first, change, height), met_first
+    curvature = np.where(met_first == met_second, _limited_mean(first, second), 0.0)
+    curvature = np.where(met_first & ~met_second, _monotone(first, change, height), curvature)
+    curvature = np.where(met_second & ~met_first, _monotone(second, change, height), curvature)
+    return curvature, met_first & met_second
 
 
 def _second_derivative(q0: FloatArray, q1: FloatArray, q2: FloatArray, z: Sequence[float]) -> FloatArray:
@@ -446,8 +537,10 @@ def _second_derivative(q0: FloatArray, q1: FloatArray, q2: FloatArray, z: Sequen
     return np.clip(curvature, -MAX_CURVATURE, MAX_CURVATURE)
 
 
-def _minmod(c0: FloatArray, c1: FloatArray) -> FloatArray:
-    return np.where(c0 * c1 > 0, np.where(np.abs(c0) < np.abs(c1), c0, c1), 0.0)
+def _limited_mean(c0: FloatArray, c1: FloatArray) -> FloatArray:
+    """Mean of two estimates, but at most twice the gentler one, and zero where they differ in sign (van Leer 1977)."""
+    bound = 2.0 * np.minimum(np.abs(c0), np.abs(c1))
+    return np.where(c0 * c1 > 0, np.clip((c0 + c1) / 2.0, -bound, bound), 0.0)
 
 
 def _monotone(curvature: FloatArray, change: FloatArray, height: float) -> FloatArray:
@@ -506,14 +599,15 @@ def _tapered(
     best: list[FloatArray] | None = None
     for ux, uy in ((field.ux, field.uy), (one, zero), (zero, one)):
         lines = _Lines(active, ux, uy)
-        own, chord = raster.power((part,), lines)
-        terms = _continued([own, *(raster.power(parts, lines)[0] for parts in chain)], depth, height)
-        terms = [term / np.maximum(chord, raster.step) for term in terms]
+        on_lines = [raster.power(parts, lines) for parts in ((part,), *chain)]
+        terms = _continued([p.values for p in on_lines], depth, height)
+        terms = [term / np.maximum(on_lines[0].chord, raster.step) for term in terms]
         if best is None:
             best = terms
-        else:
-            sooner = _at_half(terms) < _at_half(best)
-            best = [np.where(sooner, new, old) for new, old in zip(terms, best, strict=True)]
+            continue
+        tells = np.all([p.chord > 0 for p in on_lines], axis=0)
+        sooner = tells & (_at_half(terms) < _at_half(best))
+        best = [np.where(sooner, new, old) for new, old in zip(terms, best, strict=True)]
     assert best is not None
     # what closes before the next plane would have been drawn is followed until it has; else half a spacing is the rule
     to_next = [best[0], 2.0 * best[1], 4.0 * best[2]]
@@ -532,7 +626,7 @@ def _continued(q: list[FloatArray], depth: list[float], height: float) -> list[F
     if len(q) > 2:
         curvature = _second_derivative(q[0], q[1], q[2], depth[:3])
         if len(q) > 3:
-            curvature = _minmod(curvature, _second_derivative(q[1], q[2], q[3], depth[1:4]))
+            curvature = _limited_mean(curvature, _second_derivative(q[1], q[2], q[3], depth[1:4]))
         else:
             curvature = _monotone(curvature, q[1] - q[0], depth[1])
     inwards = (q[1] - q[0]) / depth[1] - curvature * depth[1] / 2.0

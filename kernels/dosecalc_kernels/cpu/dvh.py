@@ -126,8 +126,8 @@ def signed_distance(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: float) -> tuple[float, float]:
-    """Power of a point with respect to contours along a line, and the length of the chord: 0 when it misses."""
+def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: float) -> tuple[float, float, float]:
+    """Power of a point with respect to contours along a line, and where the chord begins and ends: both 0 at a miss."""
     huge = np.inf
     ahead1, ahead2, behind1, behind2 = huge, huge, huge, huge  # the two nearest crossings on either side
     count = 0
@@ -152,17 +152,17 @@ def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: f
             elif t < behind2:
                 behind2 = t
     if count % 2 == 1 and behind1 < huge:
-        return ahead1 * behind1, ahead1 + behind1
+        return ahead1 * behind1, -behind1, ahead1
     if ahead2 < huge and (ahead1 <= behind1 or behind2 == huge):
-        return -ahead1 * ahead2, ahead2 - ahead1
+        return -ahead1 * ahead2, ahead1, ahead2
     if behind2 < huge:
-        return -behind1 * behind2, behind2 - behind1
+        return -behind1 * behind2, -behind2, -behind1
     # the line misses: as of a disc at the nearest point
     d2 = huge
     for k in range(segments.shape[0]):
         d2 = min(d2, _squared_distance(x, y, segments[k]))
     d = np.sqrt(d2)
-    return -d * (d + 2.0 * radius), 0.0
+    return -d * (d + 2.0 * radius), 0.0, 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -175,17 +175,17 @@ def chord_power(
     uy: Floats,
     segments_mm: Floats,
     radius_mm: float,
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     """Power of raster nodes with respect to contours, see ``contract.chord_power``."""
     ny, nx = active.shape
-    values, chords = np.zeros((ny, nx)), np.zeros((ny, nx))
+    values, begin, end = np.zeros((ny, nx)), np.zeros((ny, nx)), np.zeros((ny, nx))
     for j in range(ny):
         for i in range(nx):
             if active[j, i]:
-                values[j, i], chords[j, i] = _power(
+                values[j, i], begin[j, i], end[j, i] = _power(
                     x0_mm + i * step_mm, y0_mm + j * step_mm, ux[j, i], uy[j, i], segments_mm, radius_mm
                 )
-    return values, chords
+    return values, begin, end
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
