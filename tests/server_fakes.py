@@ -15,7 +15,7 @@ from dosecalc_server.tasks import Task, TaskProgress, write_result
 
 SHAPE = (3, 4, 5)
 GRID = {"origin_mm": [1.0, 2.0, 3.0], "spacing_mm": [2.0, 2.5, 3.0], "shape": list(SHAPE)}
-BIG_BYTES = 24 << 20
+BIG_BYTES = 12 << 20
 
 
 def dose_gy(factor: float = 1.0) -> np.ndarray:

@@ -135,7 +135,8 @@ def test_the_worker_of_a_killed_server_ends(store: Path, servers: list[ServerPro
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-def test_killed_during_a_download(store: Path, servers: list[ServerProcess]) -> None:
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_ended_during_a_download(store: Path, servers: list[ServerProcess], end: str) -> None:
     servers.append(ServerProcess(store))
     with Client(servers[0].address) as client:
         job = client.wait(client.submit(request(client.upload_files([b"a study"]).name, "big")).name)
@@ -156,7 +157,7 @@ def test_killed_during_a_download(store: Path, servers: list[ServerProcess]) -> 
             thread = threading.Thread(target=lambda: result.append(client.download_dose(job.name)))
             thread.start()
             assert taken.wait(10)
-            servers[0].kill()
+            getattr(servers[0], end)()
             servers.append(ServerProcess(store, port=servers[0].port))
             killed.set()
             thread.join(30)

@@ -33,7 +33,7 @@ class Limits:
 
     max_blob_bytes: int = 1 << 30
     max_chunk_bytes: int = 1 << 20
-    max_study_bytes: int = 8 << 30
+    max_study_bytes: int = 4 << 30
     max_study_blobs: int = 20_000
     max_message_bytes: int = 4 << 20
     max_queued_jobs: int = 64
