@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +24,20 @@ COARSE = GridRequest(spacing_mm=(10.0, 10.0, 10.0))
 SMALL = GridRequest(spacing_mm=(10.0, 10.0, 10.0), box_mm=((-50.0, -60.0, -50.0), (50.0, 40.0, 50.0)))
 
 
+def load_phantom(folder: Path, plan: str) -> Study:
+    write_phantom(make_phantom("water-box", plan=plan, spacing_mm=10.0, fractions=3, mu_per_beam=50.0), folder)
+    return load_study(folder)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Study:
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(make_phantom("water-box", plan="box", spacing_mm=5.0, fractions=3, mu_per_beam=50.0), folder)
-    return load_study(folder)
+    """A water box and one open field."""
+    return load_phantom(tmp_path_factory.mktemp("static"), "static")
+
+
+@pytest.fixture(scope="module")
+def four_fields(tmp_path_factory) -> Study:
+    return load_phantom(tmp_path_factory.mktemp("box"), "box")
 
 
 def with_plan(study: Study, **changes) -> Study:
@@ -41,9 +51,9 @@ def with_beam(study: Study, **changes) -> Study:
     return with_plan(study, beams=(replace(plan.beams[0], **changes), *plan.beams[1:]))
 
 
-def test_dose_dvhs_and_records(study):
+def test_dose_dvhs_and_records(four_fields):
     steps = []
-    computed = recompute(study, RecomputeRequest(grid=COARSE), steps.append)
+    computed = recompute(four_fields, RecomputeRequest(grid=COARSE), steps.append)
     dose = computed.dose
     assert [d.name for d in computed.dvhs] == ["External", "PTV", "OAR"]
     assert dose.machine_name == "generic-6mv-millennium120"  # it claims the plan's DC-6MV-M120
@@ -59,8 +69,8 @@ def test_dose_dvhs_and_records(study):
     assert set(computed.seconds) == {"patient", "dose", "dvh"}
 
 
-def test_default_grid_holds_the_patient(study):
-    dose = recompute(study, RecomputeRequest(grid=COARSE)).dose
+def test_default_grid_holds_the_patient(four_fields):
+    dose = recompute(four_fields, RecomputeRequest(grid=COARSE)).dose
     # the box of 30 cm is reached by fields of 10 cm with a margin of 10 cm, so nothing is cut off along the body
     assert np.all(np.asarray(dose.grid.lower_mm) <= (-150.0, -100.0, -150.0))
     assert np.all(np.asarray(dose.grid.upper_mm) >= (150.0, 200.0, 150.0))
@@ -111,8 +121,8 @@ def test_grid_like_an_rtdose_of_the_study(study):
     assert caught.value.reason == "RTDOSE_UNKNOWN"
 
 
-def test_machine_that_nobody_claims_is_never_guessed(study):
-    other = with_beam(study, machine_name="SOMEBODY")
+def test_machine_that_nobody_claims_is_never_guessed(four_fields):
+    other = with_beam(four_fields, machine_name="SOMEBODY")
     with pytest.raises(MachineError) as caught:
         recompute(other, RecomputeRequest(grid=SMALL))
     assert caught.value.reason == "MACHINE_NOT_MAPPED"
@@ -151,9 +161,8 @@ def test_density_without_a_ct_only_when_asked_for(study):
     assert caught.value.reason == "DENSITY_UNKNOWN"
     bulk = recompute(bare, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 1.0}))
     ct = recompute(study, RecomputeRequest(grid=SMALL))
-    # the same water box twice; the surface of the bulk patient may lie half a voxel of 2.5 mm off, which is 0.6 % of
-    # dose per millimetre and beam at these depths
-    np.testing.assert_allclose(bulk.dose.total_gy, ct.dose.total_gy, rtol=0.01)
+    # the same water box twice; the bulk patient's surface may lie 1 mm off, which is 0.6 % of dose at these depths
+    np.testing.assert_allclose(bulk.dose.total_gy, ct.dose.total_gy, rtol=0.01, atol=0.01 * ct.dose.total_gy.max())
     assert any("without a CT" in n for n in bulk.notes)
     ignored = recompute(study, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 1.0}, without_ct=True))
     np.testing.assert_array_equal(ignored.dose.total_gy, bulk.dose.total_gy)
@@ -163,7 +172,8 @@ def test_lower_density_lets_more_through(study):
     water = recompute(study, RecomputeRequest(grid=SMALL)).dose
     lung = recompute(study, RecomputeRequest(grid=SMALL, density_g_cm3={"External": 0.3})).dose
     below = (slice(None), slice(-2, None), slice(4, 6))  # behind the isocentre, on the axis
-    assert lung.total_gy[below].mean() > 1.3 * water.total_gy[below].mean()
+    # 13.5 cm of water against 4 g/cm2: the difference of 9.5 cm of water, about 4 % per cm at 6 MV
+    assert lung.total_gy[below].mean() > 1.2 * water.total_gy[below].mean()
 
 
 def test_hash_of_a_request_is_that_of_its_content():
