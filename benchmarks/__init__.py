@@ -1,0 +1,1 @@
+"""Benchmarks: importable, JSON out, no assertion about speed."""
