@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 #: spread over the doses that occur in its cell
 FINE_BINS = 16384
 MIN_SAMPLES = 200_000
-MAX_SAMPLES = 2_000_000
+MAX_SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,9 @@ MAX_CURVATURE = 8.0
 MAX_RASTER_NODES = 512 * 512
 MAX_SUBLAYERS = 32
 
+#: an end contour that is this small against the next one in is a tip, drawn where the structure ends
+TIP_AREA = 0.005
+
 #: two contours share a wall where they come closer than this many steps of the raster
 SHARED_WALL = 0.25
 
@@ -332,7 +335,9 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
     field_a, field_b = raster.field(a), raster.field(b)
     lines = _lines_to_cross(field_a, field_b, 2.0 * raster.step + 0.5 * height)
     course = _course(planes, k, a, b, raster, lines)
-    one_sided = lines.active & ((field_a.distance > 0) != (field_b.distance > 0))
+    # slivers between nearly equal contours are not worth a search
+    clear = np.minimum(np.abs(field_a.distance), np.abs(field_b.distance)) > 0.5 * raster.step
+    one_sided = clear & ((field_a.distance > 0) != (field_b.distance > 0))
     course = _without_shared_walls(planes, k, a, b, raster, course, one_sided)
     # divided by the chord, the power falls by a millimetre per millimetre at the surface whatever the line's direction
     scale = np.maximum(course.chord, raster.step)
@@ -562,6 +567,8 @@ def _caps(
         if part.area_mm2 <= 0:
             continue
         inner = _linked(planes, (part,), k, -sign)
+        if model.end_caps == "tapered" and part.area_mm2 < TIP_AREA * sum(p.area_mm2 for p in inner):
+            continue
         if model.end_caps == "half_slice" or not inner:
             yield from _extruded((part,), planes[k].z_mm, sign * height, resolution)
         else:
