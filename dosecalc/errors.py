@@ -9,7 +9,7 @@ class DosecalcError(Exception):
     Parameters
     ----------
     reason : str
-        Stable identifier in upper snake case (``CT_SLICE_MISSING``); callers may branch on it, its meaning never changes.
+        Stable identifier in upper snake case (``CT_SLICE_MISSING``); callers may branch on it, its meaning stays.
     message : str
         One or two sentences for a person: what is wrong and what would mend it. Never a patient's name or identifier.
     **where : object

@@ -80,6 +80,7 @@ def main(reference: Path) -> None:
     attenuation(table)
     spectra(reference / "spectra")
     (OUT / "PROVENANCE.md").write_text(
+        # ruff: noqa: E501 (rows of a Markdown table)
         f"""# Where these tables come from
 
 Written by `python tools/build_photon_data.py`; not edited by hand.

@@ -77,9 +77,7 @@ def _about_z(angle_deg: float) -> Matrix:
     return np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
 
 
-def bld_from_patient(
-    gantry_deg: float, collimator_deg: float, couch_deg: float, patient_position: str
-) -> Matrix:
+def bld_from_patient(gantry_deg: float, collimator_deg: float, couch_deg: float, patient_position: str) -> Matrix:
     """Rotation from the patient frame to the beam-limiting-device frame; both with the isocentre as origin.
 
     The source stands at (0, 0, +SAD) in BLD coordinates and looks along -z.
@@ -95,7 +93,8 @@ def bld_from_patient(
     fixed_from_support = _about_z(couch_deg).T
     gantry_from_fixed = _about_y(gantry_deg)
     bld_from_gantry = _about_z(collimator_deg)
-    return bld_from_gantry @ gantry_from_fixed @ fixed_from_support @ support_from_patient(patient_position)
+    matrix = bld_from_gantry @ gantry_from_fixed @ fixed_from_support @ support_from_patient(patient_position)
+    return np.asarray(matrix)
 
 
 def source_patient_mm(

@@ -150,7 +150,8 @@ def _angular_tables(kernel: PolyKernel) -> tuple[FloatArray, FloatArray]:
 def _fit_ring(kernel: PolyKernel, theta_lo: float, theta_hi: float) -> tuple[FloatArray, tuple[float, float]]:
     """Rates of the two exponentials of primary and scatter of a ring (no tilt), and the residual of its energy."""
     cos_lo, cos_hi = np.cos(np.deg2rad(theta_lo)), np.cos(np.deg2rad(theta_hi))
-    rates, errors = [], []
+    rates: list[float] = []
+    errors: list[float] = []
     for table in (kernel.primary, kernel.scatter):
         rows = [np.array([np.interp(-c, -kernel.cos_theta_edges, col) for col in table.T]) for c in (cos_lo, cos_hi)]
         cumulative = rows[1] - rows[0]
@@ -190,7 +191,7 @@ def _fit_rates(r: FloatArray, shape: FloatArray) -> FloatArray:
     half = float(np.interp(0.5, shape, r))
     starts = [np.array([np.log(s * 0.7 / half), t]) for s in (0.5, 1.0, 2.0) for t in (-1.0, 0.5, 2.0)]
     best = min((minimize(loss, x, method="Nelder-Mead", options={"maxiter": 400}) for x in starts), key=lambda o: o.fun)
-    return np.exp(best.x[0]) * np.array([1.0, 1.25 + np.exp(best.x[1])])
+    return np.asarray(np.exp(best.x[0]) * np.array([1.0, 1.25 + np.exp(best.x[1])]))
 
 
 def _sub_directions(

@@ -89,7 +89,8 @@ def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: fl
             x, y = _open_box(beam, machine, cp)
             reach_x, reach_y = max(reach_x, *map(abs, x)), max(reach_y, *map(abs, y))
     n_x, n_y = (int(np.ceil((min(r, edge) + margin) / pitch_mm)) for r in (reach_x, reach_y))
-    return (np.arange(2 * n_x) + 0.5 - n_x) * pitch_mm, (np.arange(2 * n_y) + 0.5 - n_y) * pitch_mm
+    columns = np.asarray((np.arange(2 * n_x) + 0.5 - n_x) * pitch_mm, np.float64)
+    return columns, np.asarray((np.arange(2 * n_y) + 0.5 - n_y) * pitch_mm, np.float64)
 
 
 def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -158,12 +159,12 @@ def _transmission(beam: Beam, view: View, machine: Machine, x_mm: FloatArray, y_
 def _fine(centres: FloatArray) -> FloatArray:
     pitch = centres[1] - centres[0]
     offsets = ((np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5) * pitch
-    return (centres[:, None] + offsets).ravel()
+    return np.asarray(centres[:, None] + offsets).ravel()
 
 
 def _coarse(fine: FloatArray) -> FloatArray:
     ny, nx = (n // _SUBSAMPLES for n in fine.shape)
-    return fine.reshape(ny, _SUBSAMPLES, nx, _SUBSAMPLES).mean((1, 3))
+    return np.asarray(fine.reshape(ny, _SUBSAMPLES, nx, _SUBSAMPLES).mean((1, 3)))
 
 
 def _pair_of_row(beam: Beam, across_mm: FloatArray) -> NDArray[np.int64]:

@@ -68,7 +68,7 @@ def collision_fraction(energies_mev: FloatArray) -> FloatArray:
         Within 0.2 % of mu_en/mu (the kernels' own statistics).
     """
     k = point_kernels()
-    return np.interp(np.log(energies_mev), np.log(k.energies_mev), k.primary.sum((1, 2)))
+    return np.asarray(np.interp(np.log(energies_mev), np.log(k.energies_mev), k.primary.sum((1, 2))))
 
 
 def poly_kernel(energies_mev: FloatArray, energy_fluence: FloatArray, depth_cm: float = 5.0) -> PolyKernel:

@@ -4,6 +4,8 @@ The functions here are specifications and have no body; ``cpu`` and ``cuda`` hol
 arguments. Arrays are C-contiguous. Nothing here knows of beams, plans or files.
 """
 
+# mypy: disable-error-code=empty-body
+
 from __future__ import annotations
 
 import numpy as np
@@ -35,7 +37,7 @@ def polygon_coverage(xy: FloatArray, ring_offsets: IntArray, ny: int, nx: int) -
     float64 [ny, nx]
         Signed area: the sum over rings of the area within the pixel, exact but for rounding.
     """
-    raise NotImplementedError
+    ...
 
 
 def average_axis(values: Float32Array, first: IntArray, weights: FloatArray) -> Float32Array:
@@ -53,7 +55,7 @@ def average_axis(values: Float32Array, first: IntArray, weights: FloatArray) -> 
     float32 [outer, m, inner]
         Summed in float64.
     """
-    raise NotImplementedError
+    ...
 
 
 def dominant_material(
@@ -88,7 +90,7 @@ def dominant_material(
     uint8 [mz, my, mx]
         Of equal masses the lowest index.
     """
-    raise NotImplementedError
+    ...
 
 
 def trilinear(values: Float32Array, index_zyx: FloatArray, outside: float) -> Float32Array:
@@ -106,7 +108,7 @@ def trilinear(values: Float32Array, index_zyx: FloatArray, outside: float) -> Fl
     -------
     float32 [n]
     """
-    raise NotImplementedError
+    ...
 
 
 # ---------------------------------------------------------------------------------------------------------------------

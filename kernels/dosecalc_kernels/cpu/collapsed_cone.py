@@ -102,8 +102,8 @@ class _Layout:
         n0, n1, self.row_inside = turned.shape
         self._padded = (n0, n1, -(-self.row_inside // _BLOCK) * _BLOCK)
         filled = self._pad(turned)
-        matter = (filled > VACUUM_G_CM3).reshape(n0, n1, -1, _BLOCK).any(-1)
-        some = matter.any(-1)
+        matter = np.asarray((filled > VACUUM_G_CM3).reshape(n0, n1, -1, _BLOCK).any(-1))
+        some = np.asarray(matter.any(-1))
         self.row_lo = (np.where(some, matter.argmax(-1), 0) * _BLOCK).astype(np.int32).ravel()
         last = matter.shape[-1] - matter[..., ::-1].argmax(-1)
         self.row_hi = (np.where(some, last, 0) * _BLOCK).astype(np.int32).ravel()
@@ -137,7 +137,7 @@ def _sweep(
     row_lo, row_hi, row_stride_plane, row_stride_sheet,
     backwards, shear_sheet, shear_inner, step_cm,
     rates, amplitude, projection, max_tilt,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """One cone. Every voxel belongs to exactly one line, so sheets write to voxels of their own: no race, no order."""
     half = (n_plane - 1) / 2.0
     reach_sheet = math.ceil(abs(shear_sheet) * half) + 1
@@ -170,7 +170,7 @@ def _sweep(
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, first, last, q, nodes):  # type: ignore[no-untyped-def]
+def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, first, last, q, nodes):
     """Emission amplitudes along a row: they vary with the tilt of the ray.
 
     A parabola through three nodes on the part of the row whose tilts the polynomials were fitted for, held constant
@@ -206,7 +206,7 @@ def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, first, last, 
 
 
 @njit(inline="always")
-def _within_tilt(x, px, w, pw, limit, begin, end):  # type: ignore[no-untyped-def]
+def _within_tilt(x, px, w, pw, limit, begin, end):
     """The part of [begin, end] in which |x + px i| <= limit (w + pw i); its nearest end where there is none."""
     for side in (-1.0, 1.0):
         # side (x + px i) - limit (w + pw i) <= 0
@@ -219,7 +219,7 @@ def _within_tilt(x, px, w, pw, limit, begin, end):  # type: ignore[no-untyped-de
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, begin, extent, step):  # type: ignore[no-untyped-def]
+def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, begin, extent, step):
     """One row of voxels of one cone: four exponentials, two driven by the collision kerma, two by the scerma.
 
     With R the energy fluence that enters, S the energy emitted per mass, l the water-equivalent step and a the rate,

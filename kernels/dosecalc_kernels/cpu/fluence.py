@@ -6,7 +6,7 @@ from numba import njit, prange
 
 
 @njit(inline="always")
-def _clip_interval(t0, t1, a, b, sign):  # type: ignore[no-untyped-def]
+def _clip_interval(t0, t1, a, b, sign):
     """The part of [t0, t1] in which sign * (a + (b - a) t) > 0."""
     f0, f1 = sign * a, sign * b
     if f0 <= 0 and f1 <= 0:
@@ -23,7 +23,7 @@ def _clip_interval(t0, t1, a, b, sign):  # type: ignore[no-untyped-def]
 def add_aperture(
     leaf_map, jaw_map, both_map, along_mm, across_mm, pair_of_row,
     leaf_start, leaf_end, jaw_along, jaw_across, weight,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Add one segment: the share of its time for which each point lies between the leaves, the jaws, and both.
 
     ``leaf_map``, ``jaw_map``, ``both_map``: float64 [rows, columns], changed in place. ``along_mm`` [columns] and

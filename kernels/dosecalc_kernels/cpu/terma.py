@@ -13,7 +13,7 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @njit(inline="always")
-def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):  # type: ignore[no-untyped-def]
+def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):
     """Mean of a map over a rectangle, from its integral image [rows + 1, columns + 1] (bilinear in the integral)."""
     xa = (x - half_x - x0) / pitch
     xb = (x + half_x - x0) / pitch
@@ -27,7 +27,7 @@ def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):  # type: ignore[no
 
 
 @njit(inline="always")
-def _integral_at(integral, x, y):  # type: ignore[no-untyped-def]
+def _integral_at(integral, x, y):
     ny, nx = integral.shape
     x = min(max(x, 0.0), nx - 1.0)
     y = min(max(y, 0.0), ny - 1.0)
@@ -40,7 +40,7 @@ def _integral_at(integral, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _first_crossing(source, delta, origin, spacing, n):  # type: ignore[no-untyped-def]
+def _first_crossing(source, delta, origin, spacing, n):
     """Entry and exit parameters of the segment source + t delta, t in [0, 1], for one axis of the box."""
     lo = (origin - 0.5 * spacing - source) / delta if delta != 0 else -np.inf
     hi = (origin + (n - 0.5) * spacing - source) / delta if delta != 0 else np.inf
@@ -50,7 +50,7 @@ def _first_crossing(source, delta, origin, spacing, n):  # type: ignore[no-untyp
 
 
 @njit(error_model="numpy")
-def _path(basis_a, basis_b, sx, sy, sz, px, py, pz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
+def _path(basis_a, basis_b, sx, sy, sz, px, py, pz, ox, oy, oz, dx, dy, dz):
     """Line integrals (g/cm2) of two densities from source to point, voxel by voxel (Amanatides and Woo 1987)."""
     nz, ny, nx = basis_a.shape
     ex, ey, ez = px - sx, py - sy, pz - sz
@@ -99,7 +99,7 @@ def _path(basis_a, basis_b, sx, sy, sz, px, py, pz, ox, oy, oz, dx, dy, dz):  # 
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _spectral_sum(path_a, path_b, mu_a, mu_b, release_kerma, release_scerma):  # type: ignore[no-untyped-def]
+def _spectral_sum(path_a, path_b, mu_a, mu_b, release_kerma, release_scerma):
     kerma = float32(0)
     scerma = float32(0)
     for e in range(len(mu_a)):
@@ -114,7 +114,7 @@ def add_terma(
     kerma, scerma, basis_a, basis_b, release_index, origin_mm, spacing_mm,
     source_mm, bld_from_grid, sad_mm, integral, map_origin_mm, map_pitch_mm, cutoff,
     mu_a, mu_b, release_kerma, release_scerma, softening,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Add what one fluence map releases. See the contract for shapes and units."""
     nz, ny, nx = basis_a.shape
     ox, oy, oz = origin_mm

@@ -16,9 +16,9 @@ from dosecalc_kernels.cpu.terma import add_terma
 
 @contextmanager
 def limit(threads: int) -> Iterator[None]:
-    """Run a block with at most this many threads; 0 for all that there are."""
+    """Run a block with at most this many threads; 0 for as many as were allowed before."""
     before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)) if threads else before)
+    numba.set_num_threads(max(1, min(threads, before)) if threads else before)
     try:
         yield
     finally:
