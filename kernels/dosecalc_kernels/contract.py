@@ -246,3 +246,121 @@ def cone_transport(
         In the unit of the kerma.
     """
     ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Dose-volume histograms (cpu/dvh.py); docs/dvh.md defines the terms. Rasters have their nodes `step_mm` apart, node
+# [0, 0] at (x0_mm, y0_mm). Contours are segments (x1, y1, x2, y2), mm, whose even-odd rule tells inside from outside.
+
+
+def signed_distance(
+    x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distance of raster nodes to contours, and the direction towards them.
+
+    Parameters
+    ----------
+    x0_mm, y0_mm, step_mm, nx, ny
+        The raster.
+    segments_mm : float64 [m, 4]
+        At least one. Segments that enclose no area are walls without an inside.
+
+    Returns
+    -------
+    distance, ux, uy : float64 [ny, nx]
+        mm, positive inside; unit vector from the node to the nearest point of a contour (across it, for a node on it).
+    """
+    raise NotImplementedError
+
+
+def chord_power(
+    x0_mm: float,
+    y0_mm: float,
+    step_mm: float,
+    active: NDArray[np.bool_],
+    ux: FloatArray,
+    uy: FloatArray,
+    segments_mm: FloatArray,
+    radius_mm: float,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Power of raster nodes with respect to contours: the product of the distances to both ends of a chord.
+
+    The chord lies on the line through the node along (ux, uy): the one that the node is in, or else the nearest one.
+    For a circle of radius R the power is R^2 - rho^2 whatever the direction (Steiner 1826).
+
+    Parameters
+    ----------
+    active : bool [ny, nx]
+        Nodes to compute; the others get zeros.
+    ux, uy : float64 [ny, nx]
+        Unit vectors.
+    segments_mm : float64 [m, 4]
+    radius_mm : float
+        Where a line misses, the power is that of a circle of this radius whose edge is at the nearest contour point.
+
+    Returns
+    -------
+    power, begin, end : float64 [ny, nx]
+        mm2, positive inside; ends of the chord along (ux, uy) from the node, mm, both 0 where the line misses.
+    """
+    raise NotImplementedError
+
+
+def accumulate(
+    constant: FloatArray,
+    linear: FloatArray,
+    quadratic: FloatArray,
+    never_grow: bool,
+    hole_first: FloatArray,
+    hole_last: FloatArray,
+    x0_mm: float,
+    y0_mm: float,
+    step_mm: float,
+    z0_mm: float,
+    height_mm: float,
+    sublayers: int,
+    dose_gy: Float32Array,
+    origin_mm: FloatArray,
+    spacing_mm: FloatArray,
+    low_gy: float,
+    bin_gy: float,
+    mass: FloatArray,
+    step: FloatArray,
+    totals: FloatArray,
+) -> None:
+    """Add one piece of a structure to a dose histogram.
+
+    The piece reaches from ``z0_mm`` (t = 0) to ``z0_mm + height_mm`` (t = 1, height of either sign) and is there where
+    ``constant + linear t + quadratic t^2`` is positive (and, with ``never_grow``, ``constant`` is), and ``hole_first``
+    (t < 0.5) or ``hole_last`` is not. It is cut into ``sublayers`` layers of raster cells; cells that its surface
+    passes are cut along straight lines, and count with their area at their centroid. Each cell's volume is spread
+    evenly over the doses within it. End faces and cut cells' corners count for minimum and maximum, and so does every
+    voxel centre inside.
+
+    Parameters
+    ----------
+    constant, linear, quadratic, hole_first, hole_last : float64 [ny, nx]
+    dose_gy : float32 [nz, ny, nx]
+        Patient frame; trilinear between voxel centres, constant in the outer half of the outermost voxels.
+    origin_mm, spacing_mm : float64 [3]
+        Centre of voxel [0, 0, 0] and spacings, x, y, z.
+    low_gy, bin_gy : float
+        Lower edge of the first bin and the bins' width.
+    mass : float64 [n]
+        In and out: volume (mm3) in each bin.
+    step : float64 [n + 1]
+        In and out: changes of the volume per bin; the running sum of the first n belongs to ``mass``.
+    totals : float64 [5]
+        In and out: minimum and maximum dose, volume, covered volume (mm3), integral of dose over it (Gy mm3).
+    """
+    raise NotImplementedError
+
+
+def extremes(
+    points_mm: FloatArray, dose_gy: Float32Array, origin_mm: FloatArray, spacing_mm: FloatArray, totals: FloatArray
+) -> None:
+    """Let the dose at points (float64 [n, 3]; x, y, z) that lie in the grid count for minimum and maximum.
+
+    ``totals`` as in `accumulate`.
+    """
+    raise NotImplementedError
