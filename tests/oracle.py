@@ -12,7 +12,7 @@ def cone_sweep(kerma, scerma, density, spacing_cm, direction, rates, amplitude):
     steps = np.abs(direction) / spacing_cm
     main = int(np.argmax(steps))
     others = [a for a in range(3) if a != main]
-    shear = direction / spacing_cm / steps[main]
+    shear = np.round(direction / spacing_cm / steps[main], 9)
     length = 1.0 / steps[main]
     planes = range(n[main]) if direction[main] > 0 else range(n[main] - 1, -1, -1)
     middle = (n[main] - 1) / 2

@@ -101,4 +101,5 @@ def source_patient_mm(
     isocentre_patient_mm: tuple[float, float, float], bld_from_patient_: Matrix, sad_mm: float
 ) -> NDArray[np.float64]:
     """Position of the source, float64 [3], patient frame, mm."""
-    return np.asarray(isocentre_patient_mm, dtype=np.float64) + bld_from_patient_.T @ np.array([0.0, 0.0, sad_mm])
+    offset = bld_from_patient_.T @ np.array([0.0, 0.0, sad_mm])
+    return np.asarray(np.asarray(isocentre_patient_mm, dtype=np.float64) + offset)
