@@ -16,7 +16,7 @@ from dosecalc.patient.hu import load_curve
 from dosecalc.plan import Modifier
 from dosecalc.recompute import GridRequest, RecomputeRequest, choose_case, recompute
 from dosecalc.recompute.region import dose_region
-from dosecalc_phantoms import make_phantom
+from dosecalc_phantoms import Box, Drawn, make_phantom
 from dosecalc_phantoms.dicom import write_phantom
 
 #: coarse enough for a second of computing: what is tested here is not the dose
@@ -78,10 +78,16 @@ def test_default_grid_holds_the_patient(four_fields):
 
 def test_region_is_cut_to_what_the_beams_reach():
     phantom = make_phantom("water-box", field_mm=(40.0, 40.0), spacing_mm=5.0)
-    lower, upper = dose_region(phantom.patient(load_curve()), phantom.plan)
+    patient = phantom.patient(load_curve())
+    lower, upper = dose_region(replace(patient, structures=None), phantom.plan)
     # field 40 mm at 1000 mm; the phantom ends 1200 mm from the source: half the field is 24 mm there, margin 100 mm
     np.testing.assert_allclose(lower, (-124.0, -100.0, -124.0), atol=0.01)
     np.testing.assert_allclose(upper, (124.0, 200.0, 124.0), atol=0.01)
+    # the organ at risk, 60 to 100 mm to the left, lies in it already; one that does not is taken in as a whole
+    far = Drawn("far", "ORGAN", Box((-20.0, 0.0, 125.0), (20.0, 40.0, 140.0)), (0, 0, 0))
+    drawn = replace(phantom, drawn=(*phantom.drawn, far)).structure_set()
+    _, upper = dose_region(replace(patient, structures=drawn), phantom.plan)
+    assert upper[2] == pytest.approx(137.5)  # its last contour, on a slice of the CT of 5 mm
 
 
 def test_beams_that_miss_the_patient_are_told():

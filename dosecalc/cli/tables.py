@@ -28,8 +28,11 @@ _COLUMNS = (
 def print_dvhs(dvhs: Sequence[DvhRecord]) -> None:
     """One line per structure; dose in Gy, volume in cm3."""
     console = Console(highlight=False)
-    table = Table(title="DVH: dose in Gy over all fractions", title_justify="left", title_style="bold", box=SIMPLE)
-    table.add_column("structure", no_wrap=True, max_width=26)
+    table = Table(
+        title="DVH: dose in Gy over all fractions", title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False
+    )
+    table.padding = (0, 1, 0, 0)
+    table.add_column("structure", overflow="fold")  # the only column that may fold when the terminal is narrow
     table.add_column("cm3", justify="right", no_wrap=True)
     for _, heading in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -111,12 +111,15 @@ def picture_of(
 
 
 def _centre(case: Case, dose: Volume) -> tuple[float, float, float]:
-    """The first beam's isocentre where there is dose; else where the dose is highest."""
+    """The first beam's isocentre where it lies in high dose; else the middle of the high dose."""
     isocentre = case.plan.beams[0].control_points[0].isocentre_patient_mm
-    if _value_at(dose, isocentre) > 0.2 * float(dose.values.max()):
+    maximum = float(dose.values.max())
+    if _value_at(dose, isocentre) > 0.7 * maximum:
         return isocentre
-    k, j, i = np.unravel_index(int(np.argmax(dose.values)), dose.values.shape)
-    return float(dose.grid.x_mm[i]), float(dose.grid.y_mm[j]), float(dose.grid.z_mm[k])
+    k, j, i = (float(np.median(index)) for index in np.nonzero(dose.values >= 0.85 * maximum))
+    grid = dose.grid
+    x, y, z = (o + s * n for o, s, n in zip(grid.origin_mm, grid.spacing_mm, (i, j, k), strict=True))
+    return x, y, z
 
 
 def _value_at(dose: Volume, point: tuple[float, float, float]) -> float:

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from dosecalc.errors import GeometryError
 from dosecalc.geometry import Volume
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
+from dosecalc.patient.density import OUTSIDE_KINDS
 from dosecalc.patient.model import Patient
+from dosecalc.patient.structures import StructureSet
 from dosecalc.plan import Beam, ControlPoint, Plan
 
 FloatArray = NDArray[np.float64]
@@ -23,7 +25,7 @@ _WIDEST_MM = 200.0
 
 
 def dose_region(patient: Patient, plan: Plan) -> tuple[Point, Point]:
-    """The box that holds the patient, cut down to what the beams can reach.
+    """The part of the patient that the beams can reach, and all of every structure inside the patient.
 
     Parameters
     ----------
@@ -40,16 +42,26 @@ def dose_region(patient: Patient, plan: Plan) -> tuple[Point, Point]:
     GeometryError
         ``PATIENT_EMPTY`` when no voxel is denser than air, ``BEAMS_MISS`` when no beam comes near the patient.
     """
-    lower, upper = _patient_box(patient.density)
-    corners = np.concatenate([_reach(b, c, lower, upper) for b in plan.beams for c in b.control_points])
-    lower = np.maximum(lower, corners.min(axis=0) - _MARGIN_MM)
-    upper = np.minimum(upper, corners.max(axis=0) + _MARGIN_MM)
-    if np.any(lower >= upper):
+    lowest, highest = _patient_box(patient.density)
+    corners = np.concatenate([_reach(b, c, lowest, highest) for b in plan.beams for c in b.control_points])
+    lower, upper = corners.min(axis=0) - _MARGIN_MM, corners.max(axis=0) + _MARGIN_MM
+    if np.any(np.maximum(lower, lowest) >= np.minimum(upper, highest)):
         raise GeometryError(
             "BEAMS_MISS",
             "No beam of the plan comes within 10 cm of the patient: plan and CT do not belong together.",
         )
-    return _point(lower), _point(upper)
+    for box in _structure_boxes(patient.structures):
+        lower, upper = np.minimum(lower, box.min(axis=0)), np.maximum(upper, box.max(axis=0))
+    return _point(np.maximum(lower, lowest)), _point(np.minimum(upper, highest))
+
+
+def _structure_boxes(structures: StructureSet | None) -> list[FloatArray]:
+    """Vertices of the organs and targets, whose DVHs should be of the whole; not of the outline and what carries it."""
+    if structures is None:
+        return []
+    external = structures.external()
+    within = [s for s in structures.structures if s is not external and s.kind not in (*OUTSIDE_KINDS, "EXTERNAL")]
+    return [c.points_mm for s in within for c in s.contours if c.closed and len(c.points_mm)]
 
 
 def _patient_box(density: Volume) -> tuple[FloatArray, FloatArray]:
