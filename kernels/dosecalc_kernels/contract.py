@@ -218,9 +218,9 @@ def cone_transport(
 
     Lines of a cone start at the voxels of one outer face and advance plane by plane along the axis that they cross
     fastest; in plane k counted from the middle each lies in the voxel that is nearest after a shift of k times the
-    shear (to nine decimals), rounded half to even. So every voxel is on exactly one line of each cone, which keeps energy and makes the
-    result independent of the order of lines. Along a line, for each of four exponentials (0, 1 of the kerma; 2, 3 of
-    the scerma) with rate a, emission S = amplitude x released energy, water-equivalent step l:
+    shear (to nine decimals), rounded half to even. So every voxel is on exactly one line of each cone, which keeps
+    energy and makes the result independent of the order of lines. Along a line, for each of four exponentials (0, 1 of
+    the kerma; 2, 3 of the scerma) with rate a, emission S = amplitude x released energy, water-equivalent step l:
     ``R' = R - (R - S/a)(1 - exp(-a l))``, ``dose += S + (R - S/a)(1 - exp(-a l))/l``.
 
     Parameters
