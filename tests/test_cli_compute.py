@@ -101,6 +101,21 @@ def test_zip_gives_the_same_dose(results, phantom, tmp_path):
     assert (tmp_path / "o" / "RD.plan.dcm").read_bytes() == (results / "RD.plan.dcm").read_bytes()
 
 
+def test_files_that_are_left_out_are_told(phantom, tmp_path, capsys):
+    mixed = tmp_path / "in"
+    mixed.mkdir()
+    for path in phantom.iterdir():
+        (mixed / path.name).write_bytes(path.read_bytes())
+    (mixed / "notes.txt").write_text("not DICOM")
+    (mixed / "broken.dcm").write_bytes((phantom / "RP.dcm").read_bytes()[:900])
+    assert run(["compute", str(mixed), "--output", str(tmp_path / "o"), *GRID]) == 0
+    err = capsys.readouterr().err
+    assert "notes.txt" in err and "broken.dcm" in err
+    summary = (tmp_path / "o" / "summary.json").read_text(encoding="utf-8")
+    assert json.loads(summary)["input"]["plans"] == 1
+    assert "notes.txt" not in summary  # names of files may be names of patients
+
+
 def test_server_gives_the_same_files(results, phantom, tmp_path, capsys):
     with Server(ServerConfig(store=tmp_path / "store", port=0)) as server:
         arguments = ["compute", str(phantom), "--output", str(tmp_path / "o"), "--server", server.address, *GRID]
@@ -112,7 +127,7 @@ def test_server_gives_the_same_files(results, phantom, tmp_path, capsys):
     for name in FILES - {"summary.json"}:
         assert (tmp_path / "o" / name).read_bytes() == (results / name).read_bytes(), name
     here, there = (json.loads((f / "summary.json").read_text(encoding="utf-8")) for f in (results, tmp_path / "o"))
-    for key in ("request_sha256", "plan", "dose", "beams", "provenance", "warnings", "notes", "files"):
+    for key in ("request_sha256", "plan", "dose", "beams", "provenance", "warnings", "notes", "files", "input"):
         assert there[key] == here[key], key
 
 

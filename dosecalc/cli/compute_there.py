@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from dosecalc.cli.console import ServerFailure, Tell
+from dosecalc.cli.console import ServerFailure, Teller
+from dosecalc.cli.reading import input_facts, read_inputs
 from dosecalc.dicom.rtdose import read_rtdose
-from dosecalc.dicom.study import Case, load_study
+from dosecalc.dicom.study import Case
 from dosecalc.errors import Cancelled, DosecalcError, InputError
 from dosecalc.geometry import Grid
 from dosecalc.outputs import DvhRecord, OutputContent
@@ -60,7 +61,7 @@ def compute_there(
     connection: Connection,
     inputs: Sequence[Path],
     request: RecomputeRequest,
-    tell: Tell,
+    tell: Teller,
     stopped: Callable[[], bool],
 ) -> OutputContent:
     """Upload, compute, download and prepare the files.
@@ -71,17 +72,19 @@ def compute_there(
         As in this process; a `ServerFailure` when it is the server that failed.
     """
     _check_sendable(request)
-    tell(0.0, "reading")
-    case = choose_case(load_study(inputs[0] if len(inputs) == 1 else list(inputs)), request)
+    tell.show(0.0, "reading")
+    study = read_inputs(inputs, tell.note)
+    case = choose_case(study, request)
     uploaded: UploadedStudy | None = None
     try:
         with connection.open() as client:
             _greet(client, connection.address)
-            tell(0.0, "uploading")
+            tell.show(0.0, "uploading")
             uploaded = client.upload_files(inputs)
             job = _run(client, client.submit(_on_the_wire(uploaded.name, request)), tell, stopped)
-            tell(_COMPUTED, "downloading")
-            return _fetched(client, job, case, request, connection.address)
+            tell.show(_COMPUTED, "downloading")
+            content = _fetched(client, job, case, request, connection.address)
+            return replace(content, summary={**content.summary, "input": input_facts(study)})
     except DosecalcApiError as error:
         raise _as_local(error, uploaded) from error
 
@@ -132,13 +135,13 @@ def _on_the_wire(study: str, request: RecomputeRequest) -> dose_pb2.DoseRequest:
     )
 
 
-def _run(client: Client, job: dose_pb2.Job, tell: Tell, stopped: Callable[[], bool]) -> dose_pb2.Job:
+def _run(client: Client, job: dose_pb2.Job, tell: Teller, stopped: Callable[[], bool]) -> dose_pb2.Job:
     def show(now: dose_pb2.Job) -> None:
         if stopped():
             raise Cancelled
         waiting = now.progress.queue_position
         step = f"{waiting} jobs before this one" if waiting else now.progress.step
-        tell(_COMPUTED * now.progress.fraction, step)
+        tell.show(_COMPUTED * now.progress.fraction, step)
 
     try:
         return client.wait(job.name, show)

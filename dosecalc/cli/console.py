@@ -36,16 +36,28 @@ def show_error(error: DosecalcError) -> None:
     click.echo(f"  reason: {error.reason}", err=True)
 
 
-#: tells a progress bar: fraction 0 to 1, and the step in words
-Tell = Callable[[float, str], None]
+class Teller:
+    """Says on standard error how far a computation is, and what else there is to know meanwhile.
+
+    Parameters
+    ----------
+    show : callable
+        Takes the fraction (0 to 1) and the step in words.
+    note : callable
+        Takes a line for a person.
+    """
+
+    def __init__(self, show: Callable[[float, str], None], note: Callable[[str], None]) -> None:
+        self.show = show
+        self.note = note
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Tell]:
-    """A progress bar with the time left, on a terminal; nothing elsewhere."""
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Teller]:
+    """A progress bar with the time left, on a terminal; elsewhere only the notes."""
     console = error_console()
     if quiet or not console.is_terminal:
-        yield lambda _fraction, _step: None
+        yield Teller(lambda _fraction, _step: None, lambda text: click.echo(text, err=True))
         return
     from rich.progress import (
         BarColumn,
@@ -68,10 +80,10 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task(title, total=1.0)
 
-        def tell(fraction: float, step: str) -> None:
+        def show(fraction: float, step: str) -> None:
             bars.update(bar, completed=fraction, description=f"{title}: {step}" if step else title)
 
-        yield tell
+        yield Teller(show, lambda text: console.print(text, markup=False, soft_wrap=True))
 
 
 @contextlib.contextmanager

@@ -29,14 +29,11 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(m) for m in models], ensure_ascii=False, indent=1))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "energies", "MLC", "description")
+    width = max(len(m.name) for m in models)
     for m in models:
         energies = ", ".join(_quality(mv, mode) for mv, mode in m.energies)
-        table.add_row(m.name, energies, m.mlc, m.description)
-    Console(highlight=False).print(table)
+        kind = "generic" if m.generic else "commissioned"
+        click.echo(f"{m.name:{width}}  {energies:14}{m.mlc:18}{kind}")
 
 
 @machine.command()
