@@ -144,7 +144,8 @@ def _sweep(
     reach_inner = math.ceil(abs(shear_inner) * half) + 1
     step = float32(step_cm)
     for line_sheet in prange(-reach_sheet, n_sheet + reach_sheet):
-        state = np.zeros((4, n_inner + 2 * reach_inner), np.float32)
+        pitch = n_inner + 2 * reach_inner
+        state = np.zeros(4 * pitch, np.float32)
         q = np.empty((4, 3), np.float32)
         nodes = np.empty((3, 4))
         for k in range(n_plane):
@@ -163,8 +164,7 @@ def _sweep(
             base = plane * stride_plane + sheet * stride_sheet + lo
             off = lo - int(np.rint(shear_inner * (k - half))) + reach_inner
             _row(
-                kerma[base : base + n], scerma[base : base + n], density[base : base + n], dose[base : base + n],
-                state[0, off : off + n], state[1, off : off + n], state[2, off : off + n], state[3, off : off + n],
+                kerma, scerma, density, dose, state, np.uint64(base), np.uint64(off), np.uint64(pitch), np.uint64(n),
                 rates, q, begin - float32(lo), extent, step,
             )  # fmt: skip
 
@@ -219,33 +219,40 @@ def _within_tilt(x, px, w, pw, limit, begin, end):
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row(kerma, scerma, density, dose, s0, s1, s2, s3, rates, q, begin, extent, step):
+def _row(kerma, scerma, density, dose, state, base, line, pitch, n, rates, q, begin, extent, step):
     """One row of voxels of one cone: four exponentials, two driven by the collision kerma, two by the scerma.
 
     With R the energy fluence that enters, S the energy emitted per mass, l the water-equivalent step and a the rate,
     the exact solution over a step of constant S is (physics manual, eqs. 3.6 and 3.7)
         R' = R - (R - S/a) (1 - exp(-a l))   and   D = S + (R - S/a) (1 - exp(-a l)) / l,
     which conserves energy to rounding (R + S l = R' + D l) and needs one division for all four.
+
+    Whole arrays with unsigned offsets instead of slices: a slice costs counted references, a signed index a test for
+    negative ones, and a row is short.
     """
+    line1 = line + pitch
+    line2 = line1 + pitch
+    line3 = line2 + pitch
     b0, b1, b2, b3 = rates[0] * LOG2E, rates[1] * LOG2E, rates[2] * LOG2E, rates[3] * LOG2E
     m0, m1, m2, m3 = float32(1) / rates[0], float32(1) / rates[1], float32(1) / rates[2], float32(1) / rates[3]
     a00, a01, a02 = q[0, 0], q[0, 1], q[0, 2]
     a10, a11, a12 = q[1, 0], q[1, 1], q[1, 2]
     a20, a21, a22 = q[2, 0], q[2, 1], q[2, 2]
     a30, a31, a32 = q[3, 0], q[3, 1], q[3, 2]
-    for i in range(len(dose)):
+    for i in range(n):
         t = min(max(float32(i) - begin, float32(0)), extent)
-        ell = density[i] * step
-        e0 = kerma[i] * (a00 + t * (a01 + t * a02))
-        e1 = kerma[i] * (a10 + t * (a11 + t * a12))
-        e2 = scerma[i] * (a20 + t * (a21 + t * a22))
-        e3 = scerma[i] * (a30 + t * (a31 + t * a32))
-        g0 = (s0[i] - e0 * m0) * one_minus_exp2_minus(ell * b0)
-        g1 = (s1[i] - e1 * m1) * one_minus_exp2_minus(ell * b1)
-        g2 = (s2[i] - e2 * m2) * one_minus_exp2_minus(ell * b2)
-        g3 = (s3[i] - e3 * m3) * one_minus_exp2_minus(ell * b3)
-        s0[i] -= g0
-        s1[i] -= g1
-        s2[i] -= g2
-        s3[i] -= g3
-        dose[i] += ((e0 + e1) + (e2 + e3)) + ((g0 + g1) + (g2 + g3)) / ell
+        kc, sc = kerma[base + i], scerma[base + i]
+        ell = density[base + i] * step
+        e0 = kc * (a00 + t * (a01 + t * a02))
+        e1 = kc * (a10 + t * (a11 + t * a12))
+        e2 = sc * (a20 + t * (a21 + t * a22))
+        e3 = sc * (a30 + t * (a31 + t * a32))
+        g0 = (state[line + i] - e0 * m0) * one_minus_exp2_minus(ell * b0)
+        g1 = (state[line1 + i] - e1 * m1) * one_minus_exp2_minus(ell * b1)
+        g2 = (state[line2 + i] - e2 * m2) * one_minus_exp2_minus(ell * b2)
+        g3 = (state[line3 + i] - e3 * m3) * one_minus_exp2_minus(ell * b3)
+        state[line + i] -= g0
+        state[line1 + i] -= g1
+        state[line2 + i] -= g2
+        state[line3 + i] -= g3
+        dose[base + i] += ((e0 + e1) + (e2 + e3)) + ((g0 + g1) + (g2 + g3)) / ell
