@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from dosecalc.dicom.study import load_study
 from dosecalc.errors import DicomError, GeometryError, InputError
 from dosecalc.geometry.frames import PATIENT_POSITIONS, bld_from_patient, source_patient_mm
 from dosecalc.patient.hu import load_curve
@@ -116,6 +117,39 @@ def test_same_phantom_same_bytes(tmp_path):
         assert a.read_bytes() == b.read_bytes()
     other = write_phantom(make_phantom("water-bone-slab", spacing_mm=COARSE, plan="box"), tmp_path / "c")
     assert pydicom.dcmread(other.rtplan).SOPInstanceUID != pydicom.dcmread(first.rtplan).SOPInstanceUID
+
+
+@pytest.mark.parametrize("position", PATIENT_POSITIONS)
+@pytest.mark.parametrize("fixed_in", ["patient", "room"])
+def test_what_is_written_is_read_again(tmp_path, position, fixed_in):
+    phantom = make_phantom(
+        "water-lung-slab",
+        plan="vmat",
+        patient_position=position,
+        fixed_in=fixed_in,
+        spacing_mm=(20.0, 12.5, 15.0),
+        ssd_mm=930.0,
+    )
+    write_phantom(phantom, tmp_path)
+    case = load_study(tmp_path).select()
+    assert case.ct.patient_position == position
+    # positions are written to 1e-6 mm
+    np.testing.assert_allclose(case.ct.hu.grid.origin_mm, phantom.ct_grid.origin_mm, atol=1e-5)
+    np.testing.assert_allclose(case.ct.hu.grid.spacing_mm, phantom.ct_grid.spacing_mm, atol=1e-5)
+    density = load_curve().density(case.ct.hu.values)
+    # HU are stored in steps of 0.05, which is 5e-5 g/cm3 and less
+    np.testing.assert_allclose(density, phantom.density_on(phantom.ct_grid).values, atol=5e-5)
+    (written,), (read,) = phantom.plan.beams, case.plan.beams
+    assert read.machine_name == written.machine_name
+    assert read.patient_position == position
+    assert case.plan.total_mu(read) == phantom.plan.total_mu(written)
+    for a, b in zip(written.control_points, read.control_points, strict=True):
+        assert (b.gantry_deg, b.collimator_deg, b.couch_deg) == (a.gantry_deg, a.collimator_deg, a.couch_deg)
+        assert b.gantry_direction == a.gantry_direction
+        assert (b.jaw_x_mm, b.jaw_y_mm) == (a.jaw_x_mm, a.jaw_y_mm)
+        assert b.meterset_fraction == pytest.approx(a.meterset_fraction, abs=1e-6)  # six decimals in the file
+        np.testing.assert_array_equal(b.leaves_mm, a.leaves_mm)
+    assert [s.name for s in case.structures.structures] == [d.name for d in phantom.drawn]
 
 
 def test_swedish_names_survive_the_file(tmp_path):
