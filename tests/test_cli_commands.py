@@ -116,7 +116,7 @@ def test_devices_name_the_cpu(capsys):
 def test_phantom_list_and_json(tmp_path, capsys):
     assert run(["phantom", "--list", "--json"]) == 0
     assert [k["name"] for k in json.loads(capsys.readouterr().out)] == [k.name for k in list_phantoms()]
-    options = ["--output", str(tmp_path), "--spacing", "20", "--swedish", "--patient-position", "FFP", "--json"]
+    options = ["--output", str(tmp_path), "--spacing", "10", "--swedish", "--patient-position", "FFP", "--json"]
     assert run(["phantom", "water-box", *options]) == 0
     written = json.loads(capsys.readouterr().out)
     assert "Målvolym" in written["structures"]

@@ -229,7 +229,7 @@ def test_dvh_of_any_rtdose(results, phantom, tmp_path, capsys):
 
 
 def test_dvh_refuses_another_frame_of_reference(results, tmp_path, capsys):
-    other = make_phantom("water-box", spacing_mm=20.0)
+    other = make_phantom("water-box", spacing_mm=10.0)
     files = write_phantom(other, tmp_path)
     assert run(["dvh", str(results / "RD.plan.dcm"), str(files.rtstruct)]) == 2
     assert "FRAME_OF_REFERENCE" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_what_is_written_is_read_again(tmp_path, position, fixed_in):
         plan="vmat",
         patient_position=position,
         fixed_in=fixed_in,
-        spacing_mm=(20.0, 12.5, 15.0),
+        spacing_mm=(10.0, 6.0, 7.5),
         ssd_mm=930.0,
     )
     write_phantom(phantom, tmp_path)

@@ -176,7 +176,7 @@ def _check(condition: bool, option: str, what: str) -> None:
 
 def _checked_spacing(spacing_mm: float | tuple[float, float, float]) -> Point:
     dx, dy, dz = (spacing_mm,) * 3 if isinstance(spacing_mm, int | float) else spacing_mm
-    _check(all(0.5 <= s <= 20 for s in (dx, dy, dz)), "spacing_mm", "must lie between 0.5 and 20 mm")
+    _check(all(0.5 <= s <= 10 for s in (dx, dy, dz)), "spacing_mm", "must lie between 0.5 and 10 mm")
     return float(dx), float(dy), float(dz)
 
 
