@@ -37,6 +37,7 @@ QUANTITIES = {
 }
 #: a stated SSD that differs by more is worth a warning: patients differ by that from day to day, plans should not
 SSD_TOLERANCE_MM = 5.0
+_LEAST_SURFACE_G_CM3 = 0.05
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,10 @@ def _ssd(beam: Beam, patient: Patient) -> float | None:
     cp = beam.control_points[0]
     rotation = bld_from_patient(cp.gantry_deg, cp.collimator_deg, cp.couch_deg, beam.patient_position)
     source = source_patient_mm(cp.isocentre_patient_mm, rotation, beam.sad_mm)
-    return central_axis_ssd_mm(patient.density, source, np.array(cp.isocentre_patient_mm))
+    isocentre = np.array(cp.isocentre_patient_mm)
+    found = central_axis_ssd_mm(patient.density, source, isocentre)
+    # an axis through nothing denser than lung has a surface too
+    return found if found is not None else central_axis_ssd_mm(patient.density, source, isocentre, _LEAST_SURFACE_G_CM3)
 
 
 def _ssd_warnings(plan: Plan, patient: Patient) -> list[str]:

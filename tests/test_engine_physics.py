@@ -280,3 +280,11 @@ def test_dose_names_what_made_it(uneven):
     assert dose.engine == "collapsed_cone" and dose.quantity
     assert dose.beams[0].info["machine_model"] == "bare"
     assert isinstance(uneven, Patient)
+
+
+def test_an_axis_through_lung_alone_does_not_miss_the_patient():
+    patient = box(density=0.26)
+    dose = dose_of(patient, field())
+    assert not dose.warnings
+    # half a voxel of 4 mm either way: the surface is taken where the density exceeds 0.05
+    assert float(dose.beams[0].info["ssd_mm"]) == pytest.approx(920.0, abs=2.0)
