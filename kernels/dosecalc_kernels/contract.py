@@ -319,6 +319,8 @@ def accumulate(
     z0_mm: float,
     height_mm: float,
     sublayers: int,
+    weight_first: float,
+    weight_last: float,
     dose_gy: Float32Array,
     origin_mm: FloatArray,
     spacing_mm: FloatArray,
@@ -340,6 +342,8 @@ def accumulate(
     Parameters
     ----------
     constant, linear, quadratic, hole_first, hole_last : float64 [ny, nx]
+    weight_first, weight_last : float
+        Factor of all areas at t = 0 and t = 1, linear between.
     dose_gy : float32 [nz, ny, nx]
         Patient frame; trilinear between voxel centres, constant in the outer half of the outermost voxels.
     origin_mm, spacing_mm : float64 [3]
@@ -356,11 +360,132 @@ def accumulate(
     raise NotImplementedError
 
 
+def raster_area(values: FloatArray, step_mm: float) -> float:
+    """Area (mm2) where a raster (float64 [ny, nx]) is positive, cut as `accumulate` cuts it."""
+    raise NotImplementedError
+
+
 def extremes(
     points_mm: FloatArray, dose_gy: Float32Array, origin_mm: FloatArray, spacing_mm: FloatArray, totals: FloatArray
 ) -> None:
     """Let the dose at points (float64 [n, 3]; x, y, z) that lie in the grid count for minimum and maximum.
 
     ``totals`` as in `accumulate`.
+    """
+    raise NotImplementedError
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gamma (cpu/gamma.py)
+#
+# Low et al. 1998, Med Phys 25:656: the gamma of a reference point r is the least, over the points e of the evaluated
+# distribution, of sqrt(|e - r|^2 / distance^2 + (D(e) - d(r))^2 / dose^2). Between nodes D is trilinear, beyond them
+# there is none. Nodes rise along each axis and may be irregular; an axis with one node is a plane (or line, or point).
+
+
+def cell_bounds(dose: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Least and greatest corner of each cell between neighbouring nodes, which bound the dose within it.
+
+    Parameters
+    ----------
+    dose : float64 [nz, ny, nx]
+
+    Returns
+    -------
+    low, high : float64 [max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)]
+    """
+    raise NotImplementedError
+
+
+def gamma_continuous(
+    reference: FloatArray,
+    points: IntArray,
+    dose: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    node_z: FloatArray,
+    node_y: FloatArray,
+    node_x: FloatArray,
+    per_cell: FloatArray,
+    ref_z: FloatArray,
+    ref_y: FloatArray,
+    ref_x: FloatArray,
+    dose_criterion: FloatArray,
+    distance_mm: FloatArray,
+    max_gamma: float,
+) -> Float32Array:
+    """Gamma with all points of the evaluated distribution, for several criteria.
+
+    Parameters
+    ----------
+    reference : float64 [mz, my, mx]
+    points : int64 [n]
+        Flat indices into ``reference`` of the points wanted.
+    dose, low, high : float64
+        The evaluated distribution [nz, ny, nx] and its `cell_bounds`.
+    node_z, node_y, node_x : float64 [nz], [ny], [nx]
+        Positions of the evaluated nodes, mm, rising.
+    per_cell : float64 [3]
+        Nodes per mm along z, y, x where they are regular, 0 where they are not.
+    ref_z, ref_y, ref_x : float64 [mz], [my], [mx]
+        Positions of the reference points, mm, in any order.
+    dose_criterion : float64 [criteria, n]
+        In the unit of the doses, positive.
+    distance_mm : float64 [criteria]
+        Positive.
+    max_gamma : float
+        Where the search ends, and the value given to everything beyond; may be infinite.
+
+    Returns
+    -------
+    float32 [criteria, n]
+        NaN where no evaluated point is within ``max_gamma`` distance criteria. The bits do not depend on the number of
+        threads.
+    """
+    raise NotImplementedError
+
+
+def gamma_sampled(
+    reference: FloatArray,
+    points: IntArray,
+    dose: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    node_z: FloatArray,
+    node_y: FloatArray,
+    node_x: FloatArray,
+    per_cell: FloatArray,
+    ref_z: FloatArray,
+    ref_y: FloatArray,
+    ref_x: FloatArray,
+    dose_criterion: FloatArray,
+    distance_mm: FloatArray,
+    max_gamma: float,
+    offsets: FloatArray,
+    block_start: IntArray,
+    blocks: FloatArray,
+    block_at: NDArray[np.int32],
+    block_edge: float,
+) -> Float32Array:
+    """Gamma with the evaluated distribution at given offsets from each reference point only.
+
+    Parameters
+    ----------
+    reference, …, max_gamma
+        As in `gamma_continuous`.
+    offsets : float64 [m, 4]
+        z, y, x in units of the distance criterion, and their squared length; block by block, rising within each.
+    block_start : int64 [b + 1]
+        Block i holds the offsets from ``block_start[i]`` to ``block_start[i + 1]``.
+    blocks : float64 [b, 7]
+        Middle and half widths (z, y, x) of the box about the block's offsets, and its least squared length, rising.
+    block_at : int32 [qz, qy, qx]
+        The block whose offsets round to ``(index - q // 2) * block_edge``, or -1.
+    block_edge : float
+
+    Returns
+    -------
+    float32 [criteria, n]
+        The least over the offsets, to 0.001 and mostly to rounding; NaN as in `gamma_continuous`.
     """
     raise NotImplementedError

@@ -1,0 +1,458 @@
+"""Gamma index on the CPU. Contract: `dosecalc_kernels.contract`, "Gamma"; why it is fast: ``docs/gamma.md``.
+
+For each reference point two searches are at hand. The first finds the minimum over all points of the evaluated
+distribution, which is trilinear in each cell between neighbouring nodes: cells are visited in rings of rising distance,
+a cell that cannot hold anything better (its distance and the range of its corners say so) is passed over, and within
+the others the minimum of the linearised problem is taken until it stands still. The second looks only at given
+offsets from the reference point; the result of the first bounds it from below and tells where to look first.
+All searching happens in units of the criteria: lengths over the distance criterion, doses over the dose criterion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+#: reference points per task; tasks take turns, so that hard regions are shared between threads
+_CHUNK = 256
+_TASKS = 64
+#: steps of the minimisation in one cell, in which the dose is nearly linear
+_STEPS = 6
+#: a squared gamma that is no better than this share below the last one ends the minimisation in a cell
+_STILL = 1e-7
+#: by how much a point may lie outside the nodes and count as on the outermost one, in cells
+_SLACK = 1e-9
+#: cells whose least gamma comes within this of the least of all are looked at when only given offsets count
+_MARGIN = 0.1
+#: as many of them are remembered
+_MOST_OTHERS = 48
+#: a gamma that is as little above the least possible ends the search
+_GOOD_ENOUGH = 1e-3
+#: squared distance from the least gamma of a cell within which offsets are tried first
+_NEAR2 = 0.12**2
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def cell_bounds(dose):
+    """See `dosecalc_kernels.contract.cell_bounds`."""
+    nz, ny, nx = dose.shape
+    mz, my, mx = max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)
+    low = np.empty((mz, my, mx), dtype=dose.dtype)
+    high = np.empty((mz, my, mx), dtype=dose.dtype)
+    for k in prange(mz):
+        for j in range(my):
+            for i in range(mx):
+                lo, hi = dose[k, j, i], dose[k, j, i]
+                for kk in range(k, min(k + 2, nz)):
+                    for jj in range(j, min(j + 2, ny)):
+                        for ii in range(i, min(i + 2, nx)):
+                            lo = min(lo, dose[kk, jj, ii])
+                            hi = max(hi, dose[kk, jj, ii])
+                low[k, j, i] = lo
+                high[k, j, i] = hi
+    return low, high
+
+
+@njit(inline="always")
+def _cell_of(position, nodes, per_mm):
+    """Index of the cell that holds a position, or of the outermost one; ``per_mm`` 0: the nodes are not regular."""
+    last = len(nodes) - 2
+    if last <= 0:
+        return 0
+    if per_mm > 0.0:
+        cell = int((position - nodes[0]) * per_mm) if position > nodes[0] else 0
+    else:
+        cell = np.searchsorted(nodes, position) - 1
+    return min(max(cell, 0), last)
+
+
+@njit(inline="always")
+def _apart(low, high):
+    """Distance of 0 from the interval."""
+    return max(0.0, max(low, -high))
+
+
+@njit(inline="always")
+def _clip(value, low, high):
+    return min(max(value, low), high)
+
+
+@njit(cache=True, error_model="numpy")
+def _least_in_cell(dose, k, j, i, box, d, per_dose, found):
+    """Least squared gamma in one cell, and where.
+
+    ``box`` [3, 2]: the cell's bounds (z, y, x) relative to the reference point, over the distance criterion. ``found``
+    [3] takes the point. Each step linearises the dose about the last point, which leaves the minimum of
+    |y|^2 + (c + g.y)^2 over the box; its optimum is y = clip(-t g) with t = c + g.y, one equation in t.
+    """
+    k1, j1, i1 = min(k + 1, dose.shape[0] - 1), min(j + 1, dose.shape[1] - 1), min(i + 1, dose.shape[2] - 1)
+    v000, v001, v010, v011 = dose[k, j, i], dose[k, j, i1], dose[k, j1, i], dose[k, j1, i1]
+    v100, v101, v110, v111 = dose[k1, j, i], dose[k1, j, i1], dose[k1, j1, i], dose[k1, j1, i1]
+    z0, z1, y0, y1, x0, x1 = box[0, 0], box[0, 1], box[1, 0], box[1, 1], box[2, 0], box[2, 1]
+    per_z = 1.0 / (z1 - z0) if z1 > z0 else 0.0
+    per_y = 1.0 / (y1 - y0) if y1 > y0 else 0.0
+    per_x = 1.0 / (x1 - x0) if x1 > x0 else 0.0
+    z, y, x = _clip(0.0, z0, z1), _clip(0.0, y0, y1), _clip(0.0, x0, x1)
+    least = np.inf
+    for _ in range(_STEPS):
+        c, b, a = (z - z0) * per_z, (y - y0) * per_y, (x - x0) * per_x
+        v00, v01 = v000 + (v001 - v000) * a, v010 + (v011 - v010) * a
+        v10, v11 = v100 + (v101 - v100) * a, v110 + (v111 - v110) * a
+        v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+        e = (v0 + (v1 - v0) * c - d) * per_dose
+        value = z * z + y * y + x * x + e * e
+        if not value < least * (1.0 - _STILL):
+            break
+        least = value
+        found[0], found[1], found[2] = z, y, x
+        gz = (v1 - v0) * per_z * per_dose
+        gy = ((v01 - v00) * (1.0 - c) + (v11 - v10) * c) * per_y * per_dose
+        gx = (
+            (
+                ((v001 - v000) * (1.0 - b) + (v011 - v010) * b) * (1.0 - c)
+                + ((v101 - v100) * (1.0 - b) + (v111 - v110) * b) * c
+            )
+            * per_x
+            * per_dose
+        )
+        rest = e - gz * z - gy * y - gx * x
+        t = rest / (1.0 + gz * gz + gy * gy + gx * gx)
+        for _newton in range(8):
+            z, y, x = _clip(-t * gz, z0, z1), _clip(-t * gy, y0, y1), _clip(-t * gx, x0, x1)
+            slope, fixed = 1.0, rest
+            if z == -t * gz:
+                slope += gz * gz
+            else:
+                fixed += gz * z
+            if y == -t * gy:
+                slope += gy * gy
+            else:
+                fixed += gy * y
+            if x == -t * gx:
+                slope += gx * gx
+            else:
+                fixed += gx * x
+            new = fixed / slope
+            if abs(new - t) <= 1e-12 * (abs(t) + 1e-12):
+                break
+            t = new
+    return least
+
+
+@njit(inline="always")
+def _ring_distance(position, nodes, cell, ring, per_mm):
+    """Distance along one axis to the cells ``ring`` away from ``cell`` on either side; infinite where there are none."""
+    least = np.inf
+    if cell - ring >= 0:
+        least = (position - nodes[cell - ring + 1]) * per_mm
+    if cell + ring <= len(nodes) - 2:
+        least = min(least, (nodes[cell + ring] - position) * per_mm)
+    return least
+
+
+@njit(cache=True, error_model="numpy")
+def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, margin, cap, trial, box, others, cells):
+    """Least squared gamma over all cells, or ``cap`` when nothing is below it.
+
+    ``others`` [n, 4] takes the least squared gamma and its point of every cell that comes within ``margin`` of the
+    least gamma and below ``cap``, ``cells`` [n, 3] the cell. Returns the least and how many there are, which may be more than fit.
+    """
+    mz, my, mx = low.shape
+    k0, j0, i0 = kji[0], kji[1], kji[2]
+    best, limit, n_others = cap, cap, 0
+    last = max(max(k0, mz - 1 - k0), max(max(j0, my - 1 - j0), max(i0, mx - 1 - i0)))
+    for ring in range(last + 1):
+        if ring > 0:
+            reach = _ring_distance(pz, nz, k0, ring, per_mm)
+            reach = min(reach, _ring_distance(py, ny, j0, ring, per_mm))
+            reach = min(reach, _ring_distance(px, nx, i0, ring, per_mm))
+            if reach > 0.0 and reach * reach >= limit:
+                break
+        for k in range(max(0, k0 - ring), min(mz, k0 + ring + 1)):
+            z0 = (nz[k] - pz) * per_mm
+            z1 = (nz[min(k + 1, len(nz) - 1)] - pz) * per_mm
+            dz = _apart(z0, z1)
+            if dz * dz >= limit:
+                continue
+            face_z = abs(k - k0) == ring
+            for j in range(max(0, j0 - ring), min(my, j0 + ring + 1)):
+                y0 = (ny[j] - py) * per_mm
+                y1 = (ny[min(j + 1, len(ny) - 1)] - py) * per_mm
+                dy = _apart(y0, y1)
+                dzy2 = dz * dz + dy * dy
+                if dzy2 >= limit:
+                    continue
+                stride = 1 if face_z or abs(j - j0) == ring else 2 * ring
+                for i in range(i0 - ring, i0 + ring + 1, stride):
+                    if i < 0 or i >= mx:
+                        continue
+                    gap = max(0.0, max(low[k, j, i] - d, d - high[k, j, i])) * per_dose
+                    bound = dzy2 + gap * gap
+                    if bound >= limit:
+                        continue
+                    x0 = (nx[i] - px) * per_mm
+                    x1 = (nx[min(i + 1, len(nx) - 1)] - px) * per_mm
+                    dx = _apart(x0, x1)
+                    if bound + dx * dx >= limit:
+                        continue
+                    box[0, 0], box[0, 1], box[1, 0], box[1, 1], box[2, 0], box[2, 1] = z0, z1, y0, y1, x0, x1
+                    value = _least_in_cell(dose, k, j, i, box, d, per_dose, trial)
+                    if value < limit:
+                        if n_others < len(others):
+                            others[n_others, 0] = value
+                            others[n_others, 1], others[n_others, 2], others[n_others, 3] = trial[0], trial[1], trial[2]
+                            cells[n_others, 0], cells[n_others, 1], cells[n_others, 2] = k, j, i
+                        n_others += 1
+                    if value < best:
+                        best = value
+                        limit = min(cap, (np.sqrt(best) + margin) ** 2)
+    return best, n_others
+
+
+@njit(inline="always")
+def _outside(p, nodes, per_mm):
+    """Distance of a position from the extent of the nodes."""
+    return _apart((nodes[0] - p) * per_mm, (nodes[-1] - p) * per_mm)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def gamma_continuous(
+    reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
+    dose_criterion, distance_mm, max_gamma,
+):  # fmt: skip
+    """See `dosecalc_kernels.contract.gamma_continuous`."""
+    n, n_criteria = len(points), len(distance_mm)
+    result = np.empty((n_criteria, n), dtype=np.float32)
+    _, wy, wx = reference.shape
+    for task in prange(_TASKS):
+        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((0, 4))
+        kji, cells = np.empty(3, dtype=np.int64), np.empty((0, 3), dtype=np.int64)
+        for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
+            for p in range(first, min(n, first + _CHUNK)):
+                flat = points[p]
+                k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
+                d = float(reference[k, j, i])
+                pz, py, px = ref_z[k], ref_y[j], ref_x[i]
+                kji[0] = _cell_of(pz, node_z, per_cell[0])
+                kji[1] = _cell_of(py, node_y, per_cell[1])
+                kji[2] = _cell_of(px, node_x, per_cell[2])
+                for m in range(n_criteria):
+                    per_mm = 1.0 / distance_mm[m]
+                    away = _outside(pz, node_z, per_mm) ** 2
+                    away += _outside(py, node_y, per_mm) ** 2 + _outside(px, node_x, per_mm) ** 2
+                    if away > max_gamma * max_gamma:
+                        result[m, p] = np.nan
+                        continue
+                    least, _ = _least(
+                        dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, 1.0 / dose_criterion[m, p],
+                        per_mm, 0.0, max_gamma * max_gamma, trial, box, others, cells,
+                    )  # fmt: skip
+                    result[m, p] = np.sqrt(least)
+    return result
+
+
+@njit(inline="always")
+def _locate(position, nodes, per_mm):  # type: ignore[no-untyped-def]
+    """Cell of a position and where in it, 0 to 1; NaN outside the nodes."""
+    last = len(nodes) - 2
+    if last < 0:
+        return 0, 0.0 if abs(position - nodes[0]) <= _SLACK else np.nan
+    if per_mm > 0.0:
+        share = (position - nodes[0]) * per_mm
+        cell = min(max(int(share), 0), last)
+        share -= cell
+    else:
+        cell = min(max(np.searchsorted(nodes, position) - 1, 0), last)
+        share = (position - nodes[cell]) / (nodes[cell + 1] - nodes[cell])
+    return cell, share if -_SLACK <= share <= 1.0 + _SLACK else np.nan
+
+
+@njit(inline="always")
+def _dose_at(dose, z, y, x, node_z, node_y, node_x, per_cell):  # type: ignore[no-untyped-def]
+    """Trilinear dose at a position; NaN outside the nodes."""
+    k, c = _locate(z, node_z, per_cell[0])
+    j, b = _locate(y, node_y, per_cell[1])
+    i, a = _locate(x, node_x, per_cell[2])
+    k1, j1, i1 = min(k + 1, dose.shape[0] - 1), min(j + 1, dose.shape[1] - 1), min(i + 1, dose.shape[2] - 1)
+    v00 = dose[k, j, i] + (dose[k, j, i1] - dose[k, j, i]) * a
+    v01 = dose[k, j1, i] + (dose[k, j1, i1] - dose[k, j1, i]) * a
+    v10 = dose[k1, j, i] + (dose[k1, j, i1] - dose[k1, j, i]) * a
+    v11 = dose[k1, j1, i] + (dose[k1, j1, i1] - dose[k1, j1, i]) * a
+    v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+    return v0 + (v1 - v0) * c
+
+
+@njit(inline="always")
+def _block(position, edge, n):  # type: ignore[no-untyped-def]
+    """Index along one axis of the block at a position, or of the outermost one."""
+    return min(max(int(np.rint(position / edge)) + n // 2, 0), n - 1)
+
+
+@njit(cache=True, error_model="numpy")
+def _least_about(  # type: ignore[no-untyped-def]
+    dose, kji, node_z, node_y, node_x, pz, py, px, d, per_dose, per_mm,
+    offsets, block_start, blocks, block_at, block_edge, near, floor, within2, best,
+):  # fmt: skip
+    """Least squared gamma over the offsets that lie in a cell and within a distance of ``near`` [3]; or ``best``."""
+    k, j, i = kji[0], kji[1], kji[2]
+    k1, j1, i1 = min(k + 1, dose.shape[0] - 1), min(j + 1, dose.shape[1] - 1), min(i + 1, dose.shape[2] - 1)
+    v000, v001, v010, v011 = dose[k, j, i], dose[k, j, i1], dose[k, j1, i], dose[k, j1, i1]
+    v100, v101, v110, v111 = dose[k1, j, i], dose[k1, j, i1], dose[k1, j1, i], dose[k1, j1, i1]
+    z0, y0, x0 = (node_z[k] - pz) * per_mm, (node_y[j] - py) * per_mm, (node_x[i] - px) * per_mm
+    z1, y1, x1 = (node_z[k1] - pz) * per_mm, (node_y[j1] - py) * per_mm, (node_x[i1] - px) * per_mm
+    per_z = 1.0 / (z1 - z0) if z1 > z0 else 0.0
+    per_y = 1.0 / (y1 - y0) if y1 > y0 else 0.0
+    per_x = 1.0 / (x1 - x0) if x1 > x0 else 0.0
+    within = np.sqrt(within2)
+    low_z = _block(max(near[0] - within, z0), block_edge, block_at.shape[0])
+    low_y = _block(max(near[1] - within, y0), block_edge, block_at.shape[1])
+    low_x = _block(max(near[2] - within, x0), block_edge, block_at.shape[2])
+    high_z = _block(min(near[0] + within, z1), block_edge, block_at.shape[0])
+    high_y = _block(min(near[1] + within, y1), block_edge, block_at.shape[1])
+    high_x = _block(min(near[2] + within, x1), block_edge, block_at.shape[2])
+    z0, y0, x0, z1, y1, x1 = z0 - _SLACK, y0 - _SLACK, x0 - _SLACK, z1 + _SLACK, y1 + _SLACK, x1 + _SLACK
+    for bz in range(low_z, high_z + 1):
+        for by in range(low_y, high_y + 1):
+            for bx in range(low_x, high_x + 1):
+                block = block_at[bz, by, bx]
+                if block < 0 or blocks[block, 6] >= best:
+                    continue
+                away2 = max(0.0, abs(near[0] - blocks[block, 0]) - blocks[block, 3]) ** 2
+                away2 += max(0.0, abs(near[1] - blocks[block, 1]) - blocks[block, 4]) ** 2
+                away2 += max(0.0, abs(near[2] - blocks[block, 2]) - blocks[block, 5]) ** 2
+                if floor + away2 >= best:
+                    continue
+                for s in range(block_start[block], block_start[block + 1]):
+                    z, y, x, r2 = offsets[s, 0], offsets[s, 1], offsets[s, 2], offsets[s, 3]
+                    if r2 >= best:
+                        break
+                    if z < z0 or z > z1 or y < y0 or y > y1 or x < x0 or x > x1:
+                        continue
+                    if floor + (z - near[0]) ** 2 + (y - near[1]) ** 2 + (x - near[2]) ** 2 >= best:
+                        continue
+                    c, b, a = (z - z0) * per_z, (y - y0) * per_y, (x - x0) * per_x
+                    v00, v01 = v000 + (v001 - v000) * a, v010 + (v011 - v010) * a
+                    v10, v11 = v100 + (v101 - v100) * a, v110 + (v111 - v110) * a
+                    v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+                    e = (v0 + (v1 - v0) * c - d) * per_dose
+                    best = min(best, r2 + e * e)
+    return best
+
+
+@njit(cache=True, error_model="numpy")
+def _least_anywhere(
+    dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm, offsets, block_start, blocks, best
+):
+    """Least squared gamma over all offsets, or ``best``: the slow way, blocks in order of their distance."""
+    for b in range(len(blocks)):
+        if blocks[b, 6] >= best:
+            break
+        k0 = _cell_of(pz + (blocks[b, 0] - blocks[b, 3]) * mm, node_z, per_cell[0])
+        k1 = _cell_of(pz + (blocks[b, 0] + blocks[b, 3]) * mm, node_z, per_cell[0])
+        j0 = _cell_of(py + (blocks[b, 1] - blocks[b, 4]) * mm, node_y, per_cell[1])
+        j1 = _cell_of(py + (blocks[b, 1] + blocks[b, 4]) * mm, node_y, per_cell[1])
+        i0 = _cell_of(px + (blocks[b, 2] - blocks[b, 5]) * mm, node_x, per_cell[2])
+        i1 = _cell_of(px + (blocks[b, 2] + blocks[b, 5]) * mm, node_x, per_cell[2])
+        gap = np.inf
+        for k in range(k0, k1 + 1):
+            for j in range(j0, j1 + 1):
+                for i in range(i0, i1 + 1):
+                    gap = min(gap, max(0.0, max(low[k, j, i] - d, d - high[k, j, i])) * per_dose)
+        if blocks[b, 6] + gap * gap >= best:
+            continue
+        for s in range(block_start[b], block_start[b + 1]):
+            z, y, x, r2 = offsets[s, 0], offsets[s, 1], offsets[s, 2], offsets[s, 3]
+            if r2 >= best:
+                break
+            value = _dose_at(dose, pz + z * mm, py + y * mm, px + x * mm, node_z, node_y, node_x, per_cell)
+            e = (value - d) * per_dose
+            if r2 + e * e < best:  # not when it is NaN, outside
+                best = r2 + e * e
+    return best
+
+
+@njit(cache=True, error_model="numpy")
+def _least_of_offsets(  # type: ignore[no-untyped-def]
+    dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
+    offsets, block_start, blocks, block_at, block_edge, least, others, cells, n_others, best,
+):  # fmt: skip
+    """Least squared gamma over the offsets, or ``best``, from the least ones of the cells."""
+    if best <= (np.sqrt(least) + _GOOD_ENOUGH) ** 2:
+        return best
+    if n_others <= len(others):
+        for c in range(n_others - 1, -1, -1):  # the last ones found are the least
+            if others[c, 0] < best:
+                # squared gamma rises at least as the squared distance from the cell's least one while dose is linear
+                for within2 in (min(_NEAR2, best - others[c, 0]), best - others[c, 0]):
+                    best = _least_about(
+                        dose, cells[c], node_z, node_y, node_x, pz, py, px, d, per_dose, 1.0 / mm,
+                        offsets, block_start, blocks, block_at, block_edge, others[c, 1:], others[c, 0], within2, best,
+                    )  # fmt: skip
+                    if best - others[c, 0] <= within2:
+                        break
+        if best <= (np.sqrt(least) + _MARGIN) ** 2:
+            return best
+    return _least_anywhere(
+        dose,
+        low,
+        high,
+        node_z,
+        node_y,
+        node_x,
+        per_cell,
+        pz,
+        py,
+        px,
+        d,
+        per_dose,
+        mm,
+        offsets,
+        block_start,
+        blocks,
+        best,
+    )
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def gamma_sampled(
+    reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
+    dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge,
+):  # fmt: skip
+    """See `dosecalc_kernels.contract.gamma_sampled`."""
+    n, n_criteria = len(points), len(distance_mm)
+    result = np.empty((n_criteria, n), dtype=np.float32)
+    _, wy, wx = reference.shape
+    most = max_gamma * max_gamma
+    for task in prange(_TASKS):
+        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((_MOST_OTHERS, 4))
+        kji, cells = np.empty(3, dtype=np.int64), np.empty((_MOST_OTHERS, 3), dtype=np.int64)
+        for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
+            for p in range(first, min(n, first + _CHUNK)):
+                flat = points[p]
+                k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
+                d = float(reference[k, j, i])
+                pz, py, px = ref_z[k], ref_y[j], ref_x[i]
+                kji[0] = _cell_of(pz, node_z, per_cell[0])
+                kji[1] = _cell_of(py, node_y, per_cell[1])
+                kji[2] = _cell_of(px, node_x, per_cell[2])
+                for m in range(n_criteria):
+                    mm = distance_mm[m]
+                    per_mm, per_dose = 1.0 / mm, 1.0 / dose_criterion[m, p]
+                    away = _outside(pz, node_z, per_mm) ** 2
+                    away += _outside(py, node_y, per_mm) ** 2 + _outside(px, node_x, per_mm) ** 2
+                    if away > most:
+                        result[m, p] = np.nan
+                        continue
+                    e = (_dose_at(dose, pz, py, px, node_z, node_y, node_x, per_cell) - d) * per_dose
+                    cap = e * e if e * e < most else most  # the latter when it is NaN, outside
+                    least, n_others = _least(
+                        dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, per_dose,
+                        per_mm, _MARGIN, cap, trial, box, others, cells,
+                    )  # fmt: skip
+                    if least < cap:
+                        least = _least_of_offsets(
+                            dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
+                            offsets, block_start, blocks, block_at, block_edge, least, others, cells, n_others, cap,
+                        )  # fmt: skip
+                    result[m, p] = np.sqrt(least)
+    return result
