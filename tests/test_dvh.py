@@ -34,7 +34,7 @@ def uniform(gy: float, *, half_mm: float = 30.0, spacing_mm: float = 2.0) -> Vol
     return linear_dose((0, 0, 0), gy, half_mm=half_mm, spacing_mm=spacing_mm)
 
 
-@pytest.mark.parametrize("spacing_mm", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("spacing_mm", [1.0, 2.0, 3.0])
 @pytest.mark.parametrize("offset", [0.0, 0.3, 0.5])
 def test_sphere_wherever_the_planes_cut_it(spacing_mm: float, offset: float) -> None:
     r = 12.0
@@ -112,6 +112,14 @@ def test_holes_and_islands_count_once() -> None:
     drawn = [contour(circle(6.0), z) for z in (-3.0, 0.0, 3.0)]
     two = Structure(1, "x", contours=(*drawn, contour(circle(4, (15, 0)), 0)))
     assert compute_dvh(two, uniform(1)).volume_cm3 == pytest.approx(math.pi * (36 * 9 + 16 * 3) / 1000, rel=VOLUME)
+
+
+def test_thin_shell_keeps_its_volume() -> None:
+    # 1 mm thick, 150 mm in radius: as thin as the raster; the drawn area counts
+    shell = prism([circle(150.0), circle(149.0)], [0.0, 3.0, 6.0])
+    dvh = compute_dvh(shell, linear_dose((0, 1, 0), 200.0, half_mm=170.0, spacing_mm=10.0))
+    assert dvh.volume_cm3 == pytest.approx(math.pi * (150**2 - 149**2) * 9 / 1000, rel=VOLUME)
+    assert dvh.mean_gy == pytest.approx(200.0, abs=0.1)  # by symmetry
 
 
 def test_hottest_voxel_is_the_maximum() -> None:

@@ -87,7 +87,7 @@ def sample_dose(
     for p in pieces_of(planes, shape or ShapeModel(), resolution):
         kernel.accumulate(
             p.constant, p.linear, p.quadratic, p.never_grow, p.hole_first, p.hole_last,
-            p.x0_mm, p.y0_mm, p.step_mm, p.z0_mm, p.height_mm, p.sublayers,
+            p.x0_mm, p.y0_mm, p.step_mm, p.z0_mm, p.height_mm, p.sublayers, p.weight_first, p.weight_last,
             dose.values, origin, spacing, low, bin_gy, mass, step, totals,
         )  # fmt: skip
     kernel.extremes(_surface_points(planes, spacing), dose.values, origin, spacing, totals)

@@ -119,7 +119,8 @@ class Piece:
     With ``t`` from 0 at ``z0_mm`` to 1 at ``z0_mm + height_mm`` (the height may be negative) a point is inside where
     ``constant + linear t + quadratic t^2 > 0``; arrays are float64 [ny, nx] with nodes ``step_mm`` apart from
     (``x0_mm``, ``y0_mm``). ``never_grow`` keeps it inside the cross-section at t = 0. Where ``hole_first`` (t < 0.5) or
-    ``hole_last`` is positive nothing is inside.
+    ``hole_last`` is positive nothing is inside. Areas count times a weight, linear in t, that makes up for
+    what the raster loses of the drawn contours' areas.
     """
 
     x0_mm: float
@@ -134,6 +135,8 @@ class Piece:
     never_grow: bool
     hole_first: FloatArray
     hole_last: FloatArray
+    weight_first: float = 1.0
+    weight_last: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,13 @@ class _Raster:
             self.x0, self.y0, self.step, lines.active, lines.ux, lines.uy, _segments(parts), radius
         )
         return _Power(power, begin, end)
+
+    def weight(self, values: FloatArray, parts: Parts) -> float:
+        """The drawn area of parts over their area on the raster, within bounds; 1 for slivers that slip through it."""
+        found = float(kernel.raster_area(values, self.step))
+        if found <= 0 or max(p.characteristic_radius_mm for p in parts) < self.step:
+            return 1.0
+        return min(max(sum(p.area_mm2 for p in parts) / found, 0.5), 2.0)
 
     def holes(self, parts: Parts) -> FloatArray:
         """Positive in the holes."""
@@ -330,6 +340,7 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
     raster = _raster((*a, *b), height, resolution)
     if raster is None:
         return
+    drawn_a, drawn_b = a, b
     a, holes_below = _without_closing_holes(a, b)
     b, holes_above = _without_closing_holes(b, a)
     field_a, field_b = raster.field(a), raster.field(b)
@@ -344,11 +355,15 @@ def _interpolated(planes: Sequence[Plane], k: int, a: Parts, b: Parts, resolutio
     middle = np.maximum(field_a.distance, field_b.distance)
     bump = _bumps(planes, k, a, b, raster, (middle < 0) & lines.active & course.hits & (course.at_middle > 0))
     none_outside = np.where(bump, _NO_HOLE, -middle)
+    constant = np.where(lines.active, course.start / scale, middle)
+    linear, quadratic = (course.end - course.start - course.bend) / scale, course.bend / scale
+    hole_first = np.maximum(none_outside, raster.holes(holes_below))
+    hole_last = np.maximum(none_outside, raster.holes(holes_above))
     yield Piece(
         raster.x0, raster.y0, raster.step, lower.z_mm, height, _sublayers(height, raster.step),
-        np.where(lines.active, course.start / scale, middle), (course.end - course.start - course.bend) / scale,
-        course.bend / scale, False,
-        np.maximum(none_outside, raster.holes(holes_below)), np.maximum(none_outside, raster.holes(holes_above)),
+        constant, linear, quadratic, False, hole_first, hole_last,
+        raster.weight(np.minimum(constant, -hole_first), drawn_a),
+        raster.weight(np.minimum(constant + linear + quadratic, -hole_last), drawn_b),
     )  # fmt: skip
 
 
@@ -583,7 +598,11 @@ def _extruded(parts: Parts, z_mm: float, height_mm: float, resolution: Resolutio
     zero = np.zeros_like(inside)
     none = np.full_like(inside, _NO_HOLE)
     sublayers = _sublayers(abs(height_mm), raster.step)
-    yield Piece(raster.x0, raster.y0, raster.step, z_mm, height_mm, sublayers, inside, zero, zero, False, none, none)
+    weight = raster.weight(inside, parts)
+    yield Piece(
+        raster.x0, raster.y0, raster.step, z_mm, height_mm, sublayers,
+        inside, zero, zero, False, none, none, weight, weight,
+    )  # fmt: skip
 
 
 def _tapered(
@@ -621,9 +640,10 @@ def _tapered(
     if float(np.max(np.where(field.distance > 0, to_next[0] + to_next[1] + to_next[2], -1.0))) <= 0.0:
         best, height = to_next, 2.0 * height
     constant = np.where(active, best[0], -1.0)
+    weight = raster.weight(np.minimum(constant, field.distance), (part,))
     yield Piece(
         raster.x0, raster.y0, raster.step, planes[k].z_mm, sign * height, _sublayers(height, raster.step),
-        constant, best[1], best[2], True, -field.distance, -field.distance,
+        constant, best[1], best[2], True, -field.distance, -field.distance, weight, weight,
     )  # fmt: skip
 
 

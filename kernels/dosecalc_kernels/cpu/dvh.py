@@ -373,6 +373,22 @@ def _clip_triangle(px: Floats, py: Floats, f: Floats, out: Floats) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _triangle(
+    i: int, j: int, half: int, xa: float, ya: float, step_mm: float, f: Floats, px: Floats, py: Floats, fc: Floats
+) -> None:
+    """Corners and values of one half of a cell; the diagonal alternates so that no direction is preferred."""
+    for corner in range(3):
+        if (i + j) % 2 == 0:
+            di = (0, 1, 1)[corner] if half == 0 else (0, 1, 0)[corner]
+            dj = (0, 0, 1)[corner] if half == 0 else (0, 1, 1)[corner]
+        else:
+            di = (0, 1, 0)[corner] if half == 0 else (1, 1, 0)[corner]
+            dj = (0, 0, 1)[corner] if half == 0 else (0, 1, 1)[corner]
+        px[corner], py[corner] = xa + di * step_mm, ya + dj * step_mm
+        fc[corner] = f[j + dj, i + di]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def accumulate(
     constant: Floats,
     linear: Floats,
@@ -386,6 +402,8 @@ def accumulate(
     z0_mm: float,
     height_mm: float,
     sublayers: int,
+    weight_first: float,
+    weight_last: float,
     dose_gy: NDArray[np.float32],
     origin_mm: Floats,
     spacing_mm: Floats,
@@ -407,6 +425,7 @@ def accumulate(
     for layer in range(-1, sublayers + 1):
         face = layer < 0 or layer == sublayers
         t = min(1.0, max(0.0, (layer + 0.5) / sublayers))
+        weight = weight_first + t * (weight_last - weight_first)
         z = z0_mm + t * height_mm
         for j in range(ny):
             for i in range(nx):
@@ -427,7 +446,7 @@ def accumulate(
                         _see(xc, yc, z, dose_gy, origin_mm, spacing_mm, box, totals)
                     else:
                         _deposit(
-                            step_mm * step_mm,
+                            weight * step_mm * step_mm,
                             xc,
                             yc,
                             z,
@@ -446,16 +465,7 @@ def accumulate(
                         _see_grid_node(xc, yc, z, step_mm, thickness, dose_gy, origin_mm, spacing_mm, totals)
                     continue
                 for half in range(2):
-                    # the diagonal alternates from cell to cell so that no direction is preferred
-                    for corner in range(3):
-                        if (i + j) % 2 == 0:
-                            di = (0, 1, 1)[corner] if half == 0 else (0, 1, 0)[corner]
-                            dj = (0, 0, 1)[corner] if half == 0 else (0, 1, 1)[corner]
-                        else:
-                            di = (0, 1, 0)[corner] if half == 0 else (1, 1, 0)[corner]
-                            dj = (0, 0, 1)[corner] if half == 0 else (0, 1, 1)[corner]
-                        px[corner], py[corner] = xa + di * step_mm, ya + dj * step_mm
-                        fc[corner] = f[j + dj, i + di]
+                    _triangle(i, j, half, xa, ya, step_mm, f, px, py, fc)
                     n = _clip_triangle(px, py, fc, part)
                     if n < 3:
                         continue
@@ -464,7 +474,7 @@ def accumulate(
                     if not face and part[0] > 0.0:
                         area = 0.5 * part[0] * step_mm * step_mm
                         _deposit(
-                            area,
+                            weight * area,
                             part[1],
                             part[2],
                             z,
@@ -480,6 +490,31 @@ def accumulate(
                             step,
                             totals,
                         )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def raster_area(values: Floats, step_mm: float) -> float:
+    """Area where a raster is positive, see ``contract.raster_area``."""
+    ny, nx = values.shape
+    px, py, fc = np.empty(3), np.empty(3), np.empty(3)
+    part = np.empty(3 + 2 * 6)
+    cells = 0.0
+    for j in range(ny - 1):
+        for i in range(nx - 1):
+            positive = (
+                (values[j, i] > 0.0)
+                + (values[j, i + 1] > 0.0)
+                + (values[j + 1, i] > 0.0)
+                + (values[j + 1, i + 1] > 0.0)
+            )
+            if positive == 4:
+                cells += 1.0
+            elif positive > 0:
+                for half in range(2):
+                    _triangle(i, j, half, 0.0, 0.0, 1.0, values, px, py, fc)
+                    if _clip_triangle(px, py, fc, part) >= 3:
+                        cells += 0.5 * part[0]
+    return cells * step_mm * step_mm
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
