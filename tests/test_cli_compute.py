@@ -17,8 +17,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from dosecalc.cli.app import run
+from dosecalc.cli.app import cli, run
 from dosecalc.dicom.rtdose import read_rtdose
+from dosecalc.engine import QUANTITIES, DoseSettings
 from dosecalc.outputs import OutputContent, write_files
 from dosecalc_phantoms import make_phantom
 from dosecalc_phantoms.dicom import write_phantom
@@ -90,6 +91,29 @@ def test_summary_tells_how_it_was_made_and_not_of_whom(results, phantom):
     plan = pydicom.dcmread(phantom / "RP.dcm")
     assert str(plan.PatientName) not in text
     assert plan.PatientID not in text
+
+
+def test_quantity_reaches_engine_files_and_server(results, phantom, tmp_path):
+    with Server(ServerConfig(store=tmp_path / "store", port=0)) as server:
+        for name, where in (("here", ()), ("there", ("--server", server.address))):
+            arguments = ["compute", str(phantom), "--output", str(tmp_path / name), "--quantity", "medium", *where]
+            assert run([*arguments, *GRID]) == 0
+    for name in ("here", "there"):
+        summary = json.loads((tmp_path / name / "summary.json").read_text(encoding="utf-8"))
+        assert summary["request"]["quantity"] == "medium"
+        assert summary["dose"]["quantity"] == "dose to medium"
+        assert "dose to medium" in pydicom.dcmread(tmp_path / name / "RD.plan.dcm").DoseComment
+    plans = [(tmp_path / name / "RD.plan.dcm").read_bytes() for name in ("here", "there")]
+    assert plans[0] == plans[1]
+    before = read_rtdose(results / "RD.plan.dcm").volume.values
+    assert not np.array_equal(read_rtdose(plans[0]).volume.values, before)
+    assert "water-equivalent" in pydicom.dcmread(results / "RD.plan.dcm").DoseComment
+
+
+def test_quantities_of_the_command_are_those_of_the_engine():
+    (option,) = (p for p in cli.commands["compute"].params if p.name == "quantity")
+    assert list(option.type.choices) == list(QUANTITIES)
+    assert option.default == DoseSettings().quantity
 
 
 def test_zip_gives_the_same_dose(results, phantom, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from dosecalc.dicom.rtdose import write_rtdose
 from dosecalc.dicom.study import Study, load_study
+from dosecalc.engine import QUANTITIES
 from dosecalc.errors import Cancelled, DicomError, GeometryError, InputError, MachineError, PatientError, PlanError
 from dosecalc.geometry import Grid
 from dosecalc.patient.hu import load_curve
@@ -182,10 +183,30 @@ def test_lower_density_lets_more_through(study):
     assert lung.total_gy[below].mean() > 1.2 * water.total_gy[below].mean()
 
 
+def test_dose_to_medium_differs_in_bone_only(tmp_path):
+    write_phantom(make_phantom("water-bone-slab", spacing_mm=5.0), tmp_path)
+    bone_study = load_study(tmp_path)
+    axis = Grid((0.0, -97.5, 0.0), (5.0, 5.0, 5.0), (1, 40, 1))
+    request = RecomputeRequest(grid=GridRequest(exact=axis))
+    to_water, to_medium = (recompute(bone_study, replace(request, quantity=q)).dose for q in QUANTITIES)
+    assert [d.quantity for d in (to_water, to_medium)] == list(QUANTITIES.values())
+    depth_mm = axis.y_mm + 100.0
+    ratio = (to_medium.total_gy / to_water.total_gy)[0, :, 0]
+    # bone takes 4 to 6 % less energy per mass than water in a 6 MV beam, and so does Monte Carlo's dose to medium; a
+    # percent is allowed for, and the 5 mm of bone (1 cm of water) at each interface that electrons cross are left out
+    within = ratio[(depth_mm > 55.0) & (depth_mm < 75.0)]
+    np.testing.assert_array_less(0.94, within)
+    np.testing.assert_array_less(within, 0.97)
+    # in water both are dose to water, but for the electrons set free in bone, which reach 1.5 cm into it
+    water = ratio[(depth_mm < 50.0) | (depth_mm > 95.0)]
+    np.testing.assert_allclose(water, 1.0, atol=0.01)
+
+
 def test_hash_of_a_request_is_that_of_its_content():
     request = RecomputeRequest(machines=("a",), grid=SMALL, density_g_cm3={"A": 1.0, "B": 0.3})
     assert request.sha256 == replace(request, threads=7).sha256
     assert request.sha256 != replace(request, hu_curve="water-equivalent").sha256
+    assert request.sha256 != replace(request, quantity="medium").sha256
     # where structures overlap the later density wins, so the order is part of the request
     assert request.sha256 != replace(request, density_g_cm3={"B": 0.3, "A": 1.0}).sha256
 
@@ -197,6 +218,7 @@ def test_hash_of_a_request_is_that_of_its_content():
         (lambda: GridRequest(box_mm=((0, 0, 0), (1, 0, 1))), "GRID_BOX_EMPTY"),
         (lambda: GridRequest(spacing_mm=(3, 3, 3), like_rtdose_uid="1.2"), "GRID_OPTIONS"),
         (lambda: RecomputeRequest(machines=("a",), mapping_yaml="x"), "MACHINE_OPTIONS"),
+        (lambda: RecomputeRequest(quantity="rads"), "QUANTITY_UNKNOWN"),
         (lambda: RecomputeRequest(density_g_cm3={"A": -1.0}), "DENSITY_VALUE"),
         (lambda: RecomputeRequest(density_g_cm3={"A": float("nan")}), "DENSITY_VALUE"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -20,12 +21,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from server_helpers import config, request, until
 
 from dosecalc import errors
+from dosecalc.engine import QUANTITIES
 from dosecalc.errors import DosecalcError, InputError, StoreError
 from dosecalc_api.client import Client, DosecalcApiError
 from dosecalc_api.errors import from_rpc_error
 from dosecalc_api.v1 import dose_pb2, dose_pb2_grpc, machine_pb2, machine_pb2_grpc, study_pb2, study_pb2_grpc
+from dosecalc_server import convert
 from dosecalc_server.app import Server
-from dosecalc_server.config import ServerConfig, parse_listen
+from dosecalc_server.computation import library_request
+from dosecalc_server.config import Limits, ServerConfig, parse_listen
 from dosecalc_server.request import JobRequest
 from dosecalc_server.status import RequestError, code_of, status_of
 
@@ -230,6 +234,7 @@ NOWHERE = "0" * 64
         ("request.structure_set_uid", {"structure_set_uid": "not a uid"}),
         ("request.ct_series_uid", {"ct_series_uid": "1" * 65}),
         ("request.engine", {"engine": "magic"}),
+        ("request.quantity", {"quantity": "rads"}),
         ("request.device", {"device": "cuda"}),
         ("request.threads", {"threads": -1}),
         ("request.hu_curve", {"hu_curve": "/etc/passwd"}),
@@ -254,6 +259,16 @@ def test_a_wrong_request_names_its_field(doses: Any, field: str, changes: dict[s
     error = refused(lambda: doses.CreateJob(dose_pb2.CreateJobRequest(request=wrong)))
     assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
     assert field in [f for f, _ in error.violations]
+
+
+def test_quantity_goes_over_the_wire_and_back() -> None:
+    quantities = {"collapsed_cone": ("water_equivalent", "medium")}
+    for asked, canonical in (("", "water_equivalent"), ("water_equivalent", "water_equivalent"), ("medium", "medium")):
+        message = request(f"studies/{NOWHERE}", quantity=asked)
+        wanted = convert.request_from_wire(message, quantities, ("cpu",), (), Limits())
+        assert wanted.quantity == canonical
+        assert convert.request_to_wire(wanted).quantity == canonical
+        assert library_request(wanted).quantity == canonical
 
 
 def test_all_wrong_fields_are_named_at_once(doses: Any) -> None:
@@ -387,6 +402,8 @@ def test_info_tells_limits_engines_and_devices(client: Client) -> None:
     info = client.info()
     assert info.limits.max_blob_bytes == LIMITS["max_blob_bytes"]
     assert [e.name for e in info.engines] == ["collapsed_cone"]
+    assert [q.name for q in info.engines[0].quantities] == list(QUANTITIES)
+    assert [q.description for q in info.engines[0].quantities] == list(QUANTITIES.values())
     assert info.devices[0].kind == "cpu"
     assert info.devices[0].units >= 1
     assert info.version
@@ -492,6 +509,9 @@ def test_the_identity_of_a_job() -> None:
     base = JobRequest("a" * 64, machines=("m",))
     assert JobRequest.from_json(base.to_json()) == base
     box = ((0.0, 0.1, 0.2), (1.0, 2.0, 3.0))
+    earlier = json.loads(base.to_json())
+    del earlier["quantity"]  # written before there was a choice
+    assert JobRequest.from_json(json.dumps(earlier)) == base
     full = JobRequest("a" * 64, box_mm=box, density_g_cm3=(("Ö", 1.1), ("A", 0.0)), threads=3, without_ct=True)
     assert JobRequest.from_json(full.to_json()) == full
     exact = JobRequest("a" * 64, spacing_mm=None, exact_grid=(box[0], box[1], (4, 5, 6)))
@@ -504,5 +524,6 @@ def test_the_identity_of_a_job() -> None:
         base.job_id(("h1", "h2"), "1.1"),
         JobRequest("b" * 64, machines=("m",)).job_id(("h1", "h2"), "1.0"),
         JobRequest("a" * 64, machines=("m",), device="cpu").job_id(("h1", "h2"), "1.0"),
+        JobRequest("a" * 64, machines=("m",), quantity="medium").job_id(("h1", "h2"), "1.0"),
     ):
         assert other != identity

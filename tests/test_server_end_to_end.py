@@ -70,7 +70,7 @@ def test_the_result_says_what_made_it(client: Client, job: dose_pb2.Job) -> None
     assert (result.machine_name, result.engine) == (MACHINE, "collapsed_cone")
     assert result.machine_sha256 == next(m.sha256 for m in client.machines() if m.name == f"machines/{MACHINE}")
     assert "dose to water-equivalent medium" in result.quantity
-    assert client.info().engines[0].quantity == result.quantity
+    assert client.info().engines[0].quantities[0].description == result.quantity
     assert len(result.beams) == 4
     assert result.max_dose_gy > 0
     assert result.seconds

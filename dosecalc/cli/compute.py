@@ -52,6 +52,14 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Take no CT: density from --density and from what the RTSTRUCT states (RT ROI Physical Properties).",
 )
+@click.option(
+    "--quantity",
+    type=click.Choice(["water_equivalent", "medium"]),
+    default="water_equivalent",
+    show_default=True,
+    help="What the dose is reported to: water_equivalent is dose to a water-equivalent medium of the local density, as "
+    "clinical collapsed-cone engines report; medium is dose to the local medium (in bone some 5 % lower).",
+)
 @click.option("--hu-curve", default="", metavar="NAME|FILE", help="HU calibration curve.  [default: generic]")
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", show_default=True, help="Where to compute."
@@ -112,6 +120,7 @@ def _request(
     box: tuple[Point, Point] | None,
     density: str,
     without_ct: bool,
+    quantity: str,
     hu_curve: str,
     device: str,
     threads: int,
@@ -130,6 +139,7 @@ def _request(
         mapping_yaml=_text_of(machine_mapping) if machine_mapping else "",
         mapping_folder=str(machine_mapping.parent) if machine_mapping else "",
         device=device,
+        quantity=quantity,
         grid=GridRequest(spacing_mm=spacing, box_mm=box, like_rtdose_uid=like_uid),
         density_g_cm3=parse_density_list(density) if density else {},
         without_ct=without_ct,

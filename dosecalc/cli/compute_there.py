@@ -124,6 +124,7 @@ def _on_the_wire(study: str, request: RecomputeRequest) -> dose_pb2.DoseRequest:
         mapping_yaml=request.mapping_yaml,
         engine=request.engine,
         device=request.device,
+        quantity=request.quantity,
         spacing_mm=request.grid.spacing_mm,
         box_mm=request.grid.box_mm,
         grid_like_uid=request.grid.like_rtdose_uid or "",

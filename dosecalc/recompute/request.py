@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dosecalc.engine import QUANTITIES
 from dosecalc.errors import InputError
 from dosecalc.geometry import Grid
 
@@ -70,6 +71,8 @@ class RecomputeRequest:
         Where model files lie that the mapping names; without it they are refused.
     engine : str
     device : 'cpu', 'cuda' or 'auto'
+    quantity : 'water_equivalent' or 'medium'
+        What the dose is reported to, see `dosecalc.engine.QUANTITIES`.
     grid : GridRequest
     density_g_cm3 : mapping of structure name to float
         Mass density, g/cm3, that overrides the CT in that structure, and makes a computation without a CT possible.
@@ -90,6 +93,7 @@ class RecomputeRequest:
     mapping_folder: str = field(default="", compare=False)
     engine: str = "collapsed_cone"
     device: str = "auto"
+    quantity: str = "water_equivalent"
     grid: GridRequest = field(default_factory=GridRequest)
     density_g_cm3: Mapping[str, float] = field(default_factory=dict)
     without_ct: bool = False
@@ -99,6 +103,12 @@ class RecomputeRequest:
     def __post_init__(self) -> None:
         if self.machines and self.mapping_yaml:
             raise InputError("MACHINE_OPTIONS", "Name machine models or give a mapping, not both.", field="machines")
+        if self.quantity not in QUANTITIES:
+            raise InputError(
+                "QUANTITY_UNKNOWN",
+                f"There is no dose quantity {self.quantity!r}; there is {' and '.join(QUANTITIES)}.",
+                field="quantity",
+            )
         for name, density in self.density_g_cm3.items():
             if not 0 <= density <= 25:
                 raise InputError(
@@ -118,6 +128,7 @@ class RecomputeRequest:
             "mapping_yaml": self.mapping_yaml,
             "engine": self.engine,
             "device": self.device,
+            "quantity": self.quantity,
             "grid": {
                 "spacing_mm": self.grid.spacing_mm,
                 "box_mm": self.grid.box_mm,

@@ -189,7 +189,13 @@ def _settings(study: Study, case: Case, patient: Patient, request: RecomputeRequ
         lower, upper = dose_region(patient, case.plan)
         # a voxel of surroundings, so that dose on the surface is interpolated, not cut off
         grid = Grid.covering(_shifted(lower, spacing, -1), _shifted(upper, spacing, 1), spacing)
-    return DoseSettings(engine=request.engine, device=request.device, grid=grid, threads=request.threads)
+    return DoseSettings(
+        engine=request.engine,
+        device=request.device,
+        grid=grid,
+        quantity=request.quantity,
+        threads=request.threads,
+    )
 
 
 def _shifted(point: Point, by: Point, sign: int) -> Point:

@@ -77,6 +77,7 @@ def dose_request(
     mapping_yaml: str = "",
     engine: str = "",
     device: str = "auto",
+    quantity: str = "",
     spacing_mm: float | Triple | None = None,
     box_mm: tuple[Triple, Triple] | None = None,
     grid_like_uid: str = "",
@@ -93,6 +94,8 @@ def dose_request(
     study : str
         ``studies/…``.
     device : 'auto', 'cpu' or 'cuda'
+    quantity : '', 'water_equivalent' or 'medium'
+        What the dose is reported to; empty takes the engine's default.
     spacing_mm : float or (dx, dy, dz), optional
         One number means the same along all axes.
     box_mm : (lower, upper), optional
@@ -112,6 +115,7 @@ def dose_request(
         mapping_yaml=mapping_yaml,
         engine=engine,
         device=devices[device],
+        quantity=quantity,
         densities=[
             dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
             for name, density in (density_g_cm3 or {}).items()

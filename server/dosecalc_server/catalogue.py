@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dosecalc
 import dosecalc_kernels
+from dosecalc.engine import QUANTITIES
 from dosecalc.errors import MachineError
 from dosecalc.machine import MachineSummary, list_machines
 from dosecalc.patient.hu import list_curves
@@ -23,7 +24,7 @@ ENGINES = (
         name="collapsed_cone",
         radiations=["PHOTON"],
         devices=["cpu"],
-        quantity="dose to water-equivalent medium of local density",
+        quantities=[info_pb2.DoseQuantity(name=n, description=text) for n, text in QUANTITIES.items()],
     ),
 )
 
@@ -56,9 +57,9 @@ class Catalogue:
         return cls(machines, (_cpu(),), list_curves(), _engine_hash())
 
     @property
-    def engine_names(self) -> tuple[str, ...]:
-        """Names of the dose algorithms, the default one first."""
-        return tuple(engine.name for engine in ENGINES)
+    def quantities_by_engine(self) -> dict[str, tuple[str, ...]]:
+        """Names of the dose algorithms, each with the dose quantities that it reports; the default ones first."""
+        return {engine.name: tuple(q.name for q in engine.quantities) for engine in ENGINES}
 
     @property
     def device_names(self) -> tuple[str, ...]:

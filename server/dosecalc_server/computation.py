@@ -52,6 +52,7 @@ def library_request(request: JobRequest) -> RecomputeRequest:
         mapping_yaml=request.mapping_yaml or "",
         engine=request.engine,
         device=request.device,
+        quantity=request.quantity,
         grid=grid,
         density_g_cm3=dict(request.density_g_cm3),
         without_ct=request.without_ct,

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -77,12 +77,21 @@ def id_from_name(name: str, collection: str, field: str) -> str:
 
 def request_from_wire(
     message: dose_pb2.DoseRequest,
-    engines: tuple[str, ...],
+    engines: Mapping[str, tuple[str, ...]],
     devices: tuple[str, ...],
     curves: tuple[str, ...],
     limits: Limits,
 ) -> JobRequest:
     """A checked request.
+
+    Parameters
+    ----------
+    message : DoseRequest
+    engines : mapping of str to tuple of str
+        Names of the engines, each with the dose quantities that it reports; the default ones first.
+    devices, curves : tuple of str
+        Device kinds and HU calibration curves that are here.
+    limits : Limits
 
     Raises
     ------
@@ -90,8 +99,12 @@ def request_from_wire(
         With a violation for every field that is wrong.
     """
     check = _Checker()
-    engine = message.engine or engines[0]
+    engine = message.engine or next(iter(engines))
     check.require(engine in engines, "request.engine", f"must be one of {', '.join(engines)}")
+    quantities = engines.get(engine, ())
+    quantity = message.quantity or next(iter(quantities), "")
+    known = quantity in quantities or not quantities  # nothing can be said of an engine that does not exist
+    check.require(known, "request.quantity", f"must be one of {', '.join(quantities)}")
     device = _DEVICES.get(message.device, "")
     check.require(device in ("auto", *devices), "request.device", f"this server has {', '.join(devices)}")
     check.require(0 <= message.threads <= 1024, "request.threads", "must be from 0 (all) to 1024")
@@ -113,6 +126,7 @@ def request_from_wire(
         mapping_yaml=message.mapping_yaml or None,
         engine=engine,
         device=device,
+        quantity=quantity,
         spacing_mm=grid[0],
         box_mm=grid[1],
         grid_like_uid=grid[2],
@@ -137,6 +151,7 @@ def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
         mapping_yaml=request.mapping_yaml or "",
         engine=request.engine,
         device=_DEVICE_BY_NAME[request.device],
+        quantity=request.quantity,
         densities=[
             dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
             for name, density in request.density_g_cm3

@@ -28,6 +28,8 @@ class JobRequest:
         A machine-mapping file.
     engine : str
     device : 'auto', 'cpu' or 'cuda'
+    quantity : str
+        What the dose is reported to.
     spacing_mm : (dx, dy, dz) or None
         None only with ``grid_like_uid`` or ``exact_grid``.
     box_mm : ((x, y, z), (x, y, z)) or None
@@ -52,6 +54,7 @@ class JobRequest:
     mapping_yaml: str | None = None
     engine: str = "collapsed_cone"
     device: str = "auto"
+    quantity: str = "water_equivalent"
     spacing_mm: Triple | None = (3.0, 3.0, 3.0)
     box_mm: tuple[Triple, Triple] | None = None
     grid_like_uid: str | None = None
@@ -67,9 +70,9 @@ class JobRequest:
 
     @classmethod
     def from_json(cls, text: str) -> JobRequest:
-        """The request that `to_json` wrote."""
+        """The request that `to_json` wrote; what an earlier version did not know has its default."""
         values = json.loads(text)
-        return cls(**{f.name: _frozen(values[f.name]) for f in fields(cls)})
+        return cls(**{f.name: _frozen(values[f.name]) for f in fields(cls) if f.name in values})
 
     def job_id(self, machine_hashes: tuple[str, ...], version: str) -> str:
         """Name of the job: a hash of everything that determines its result.

@@ -105,7 +105,7 @@ class DoseService(dose_pb2_grpc.DoseServiceServicer):
         """See dose.proto."""
         here = self._catalogue
         wanted = convert.request_from_wire(
-            request.request, here.engine_names, here.device_names, here.hu_curves, self._limits
+            request.request, here.quantities_by_engine, here.device_names, here.hu_curves, self._limits
         )
         self._store.index.study(wanted.study)
         job = wanted.job_id(here.machine_hashes(wanted), f"{dosecalc.__version__} {here.engine_sha256}")

@@ -22,17 +22,25 @@ class DeviceInfo(_message.Message):
     memory_bytes: int
     def __init__(self, kind: _Optional[str] = ..., description: _Optional[str] = ..., units: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
+class DoseQuantity(_message.Message):
+    __slots__ = ("name", "description")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
 class EngineInfo(_message.Message):
-    __slots__ = ("name", "radiations", "devices", "quantity")
+    __slots__ = ("name", "radiations", "devices", "quantities")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RADIATIONS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
-    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    QUANTITIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     radiations: _containers.RepeatedScalarFieldContainer[str]
     devices: _containers.RepeatedScalarFieldContainer[str]
-    quantity: str
-    def __init__(self, name: _Optional[str] = ..., radiations: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., quantity: _Optional[str] = ...) -> None: ...
+    quantities: _containers.RepeatedCompositeFieldContainer[DoseQuantity]
+    def __init__(self, name: _Optional[str] = ..., radiations: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., quantities: _Optional[_Iterable[_Union[DoseQuantity, _Mapping]]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_blob_bytes", "max_chunk_bytes", "max_study_bytes", "max_study_blobs", "max_message_bytes", "max_queued_jobs", "max_grid_voxels")
