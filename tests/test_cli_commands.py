@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from dosecalc.cli.app import run
-from dosecalc.machine import list_machines, load_machine
+from dosecalc.machine import MachineSummary, list_machines, load_machine
 from dosecalc_phantoms import list_phantoms
 
 COMMANDS = ("serve", "compute", "dvh", "phantom", "machine", "devices")
@@ -91,7 +91,32 @@ def test_machine_list(capsys):
     assert [m["name"] for m in listed] == [m.name for m in list_machines()]
     assert run(["machine", "list"]) == 0
     out = capsys.readouterr().out
-    assert all(m.name in out and m.mlc in out for m in list_machines())
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80  # a terminal of the usual width
+    for m in list_machines():
+        (line,) = (text for text in lines if text.startswith(f"{m.name} "))
+        assert all(f"{mv:g} MV" in line for mv, _ in m.energies)
+        assert m.mlc in line
+        assert m.description not in out
+    assert "not commissioned" in out
+
+
+def test_machine_list_cuts_nothing_whatever_the_names(capsys, monkeypatch):
+    long = MachineSummary(
+        name="clinic-" + 60 * "x",
+        description="",
+        sha256="0" * 64,
+        schema_version=1,
+        generic=False,
+        energies=((6.0, "STANDARD"), (10.0, "FFF"), (15.0, "STANDARD")),
+        mlc="Millennium 120",
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("dosecalc.machine.list_machines", lambda: (long,))
+    assert run(["machine", "list"]) == 0
+    out = capsys.readouterr().out
+    assert f"{long.name}  6 MV, 10 MV FFF, 15 MV  Millennium 120  commissioned\n" in out
+    assert "Generic" not in out
 
 
 def test_machine_show_gives_every_source(capsys):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,9 @@ from dosecalc.cli.options import json_flag
 
 if TYPE_CHECKING:
     from dosecalc.machine.model import Energy, Jaws, Machine
+
+#: before the further lines of what is longer than the terminal is wide
+_HANGING = 6 * " "
 
 
 @click.group(short_help="List or show the machine models.")
@@ -29,11 +35,16 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(m) for m in models], ensure_ascii=False, indent=1))
         return
-    width = max(len(m.name) for m in models)
+    rows = [("model", "energies", "MLC", "")]
     for m in models:
         energies = ", ".join(_quality(mv, mode) for mv, mode in m.energies)
-        kind = "generic" if m.generic else "commissioned"
-        click.echo(f"{m.name:{width}}  {energies:14}{m.mlc:18}{kind}")
+        rows.append((m.name, energies, m.mlc, "generic" if m.generic else "commissioned"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:  # plain text, of which no terminal and no script cuts anything
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if any(m.generic for m in models):
+        click.echo("Generic models are not commissioned: they represent a type, not your machine.")
+    click.echo("`dosecalc machine show NAME` gives the numbers of a model, with their sources.")
 
 
 @machine.command()
@@ -48,8 +59,9 @@ def show(name: str, as_json: bool) -> None:
         content = {**model.model_dump(mode="json"), "sha256": model.sha256}
         click.echo(json.dumps(content, ensure_ascii=False, indent=1))
         return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in _description(model):
-        click.echo(line)
+        click.echo(line if width is None else textwrap.fill(line, width, subsequent_indent=_HANGING))
 
 
 def _description(model: Machine) -> list[str]:
