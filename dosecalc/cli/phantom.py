@@ -20,10 +20,8 @@ from dosecalc.geometry.frames import PATIENT_POSITIONS
 @click.option("--list", "list_them", is_flag=True, help="List the phantoms and end.")
 @click.option(
     "--plan",
-    type=click.Choice(["static", "box", "step-and-shoot", "vmat"]),
-    default="static",
-    show_default=True,
-    help="One open field from gantry 0, four at right angles, segments, or an arc.",
+    help="One open field from gantry 0 (static), four at right angles (box), segments (step-and-shoot), an arc (vmat), "
+    "segments around the targets (conformal), or a delivery test; the phantom's own by default.",
 )
 @click.option("--spacing", type=SpacingType(), default="2.5", show_default=True, help="Voxels of the CT, mm.")
 @click.option("--ssd", default=900.0, show_default=True, help="SSD of the field from gantry 0, mm; 700 to 1000.")
@@ -83,10 +81,11 @@ def phantom(name: str | None, output: Path | None, list_them: bool, as_json: boo
 
 
 def _list(as_json: bool) -> None:
-    from dosecalc_phantoms import list_phantoms
+    from dosecalc_phantoms import list_phantoms, list_plans
 
     if as_json:
         click.echo(json.dumps([{"name": k.name, "description": k.description} for k in list_phantoms()], indent=1))
         return
     for kind in list_phantoms():
-        click.echo(f"{kind.name:18}{kind.description}")
+        click.echo(f"{kind.name:21}{kind.description}")
+    click.echo(f"Plans: {', '.join(list_plans())}")

@@ -2,7 +2,7 @@
 
 from dosecalc_phantoms.model import Box, Drawn, Phantom, Region, Slab, Sphere
 from dosecalc_phantoms.plans import PLAN_KINDS
-from dosecalc_phantoms.registry import PhantomKind, list_phantoms, make_phantom
+from dosecalc_phantoms.registry import PhantomKind, list_phantoms, list_plans, make_phantom
 
 __all__ = [
     "PLAN_KINDS",
@@ -14,5 +14,6 @@ __all__ = [
     "Slab",
     "Sphere",
     "list_phantoms",
+    "list_plans",
     "make_phantom",
 ]

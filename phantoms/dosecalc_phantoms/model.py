@@ -16,6 +16,7 @@ from dosecalc.patient.materials import AIR_DENSITY_G_CM3
 from dosecalc.patient.model import Patient
 from dosecalc.patient.structures import Contour, Structure, StructureSet
 from dosecalc.plan import Plan
+from dosecalc_phantoms.solids import Solid
 
 FloatArray = NDArray[np.float64]
 Point = tuple[float, float, float]
@@ -138,13 +139,13 @@ class Drawn:
     ----------
     name, kind : str
         ROI name and RT ROI Interpreted Type.
-    shape : Box or Sphere
+    shape : Box, Sphere or Solid
     color_rgb : (r, g, b)
     """
 
     name: str
     kind: str
-    shape: Box | Sphere
+    shape: Box | Sphere | Solid
     color_rgb: tuple[int, int, int]
 
 

@@ -92,9 +92,19 @@ def step_and_shoot_plan(setup: PlanSetup) -> tuple[Beam, ...]:
         for window, weight in zip(windows, weights, strict=True):
             leaves = _disc_leaves(mlc, radius, window)
             for fraction in (meterset, meterset + weight):
-                points.append(_point(setup, len(points), min(fraction, 1.0), gantry, radius, leaves=leaves))
+                points.append(
+                    point_of(
+                        setup,
+                        len(points),
+                        min(fraction, 1.0),
+                        gantry,
+                        jaw_x_mm=_symmetric(radius),
+                        jaw_y_mm=_symmetric(radius),
+                        leaves=leaves,
+                    )
+                )
             meterset += weight
-        beams.append(_beam(setup, number, f"Segments {gantry:.0f}", mlc, tuple(points)))
+        beams.append(beam_of(setup, number, f"Segments {gantry:.0f}", mlc, tuple(points)))
     return tuple(beams)
 
 
@@ -108,18 +118,19 @@ def vmat_plan(setup: PlanSetup) -> tuple[Beam, ...]:
         middle = 0.5 * radius * np.sin(np.deg2rad(3 * angle))
         leaves = _disc_leaves(mlc, radius, (middle - 0.6 * radius, middle + 0.6 * radius))
         points.append(
-            _point(
+            point_of(
                 setup,
                 index,
                 float(angle / travelled[-1]),
                 float((181.0 + angle) % 360.0),
-                radius,
+                jaw_x_mm=_symmetric(radius),
+                jaw_y_mm=_symmetric(radius),
                 leaves=leaves,
                 collimator_deg=10.0,
                 direction="CW" if index < len(travelled) - 1 else "NONE",
             )
         )
-    return (_beam(setup, 1, "Arc", mlc, tuple(points)),)
+    return (beam_of(setup, 1, "Arc", mlc, tuple(points)),)
 
 
 #: the plans that any phantom can carry
@@ -131,24 +142,9 @@ PLAN_KINDS: dict[str, Callable[[PlanSetup], tuple[Beam, ...]]] = {
 }
 
 
-def build_plan(kind: str, setup: PlanSetup, label: str) -> Plan:
-    """A plan of one of the kinds, for a patient who lies head first supine.
-
-    Raises
-    ------
-    InputError
-        ``PHANTOM_PLAN_UNKNOWN``.
-    """
-    try:
-        beams = PLAN_KINDS[kind](setup)
-    except KeyError:
-        raise InputError(
-            "PHANTOM_PLAN_UNKNOWN",
-            f"There is no phantom plan {kind!r}; there are {', '.join(PLAN_KINDS)}.",
-            field="plan",
-        ) from None
-    group = FractionGroup(1, setup.fractions, {b.number: setup.mu_per_beam for b in beams})
-    return Plan(label=label, beams=beams, fraction_groups=(group,))
+def plan_of(beams: tuple[Beam, ...], setup: PlanSetup, label: str) -> Plan:
+    """The plan that gives each beam the setup's meterset."""
+    return Plan(label, beams, (FractionGroup(1, setup.fractions, {b.number: setup.mu_per_beam for b in beams}),))
 
 
 def for_patient_position(beam: Beam, patient_position: str) -> Beam:
@@ -204,11 +200,19 @@ def _degrees(angle: float) -> float:
 
 
 def _open_beam(setup: PlanSetup, number: int, name: str, gantry_deg: float) -> Beam:
-    points = tuple(_point(setup, i, float(i), gantry_deg, None) for i in range(2))
-    return _beam(setup, number, name, None, points)
+    x, y = _symmetric(setup.field_mm[0] / 2), _symmetric(setup.field_mm[1] / 2)
+    points = tuple(point_of(setup, i, float(i), gantry_deg, jaw_x_mm=x, jaw_y_mm=y) for i in range(2))
+    return beam_of(setup, number, name, None, points)
 
 
-def _beam(setup: PlanSetup, number: int, name: str, mlc: MlcGeometry | None, points: tuple[ControlPoint, ...]) -> Beam:
+def _symmetric(half_mm: float) -> tuple[float, float]:
+    return -half_mm, half_mm
+
+
+def beam_of(
+    setup: PlanSetup, number: int, name: str, mlc: MlcGeometry | None, points: tuple[ControlPoint, ...]
+) -> Beam:
+    """A beam of the setup's machine for a patient who lies head first supine."""
     return Beam(
         number=number,
         name=name,
@@ -223,28 +227,30 @@ def _beam(setup: PlanSetup, number: int, name: str, mlc: MlcGeometry | None, poi
     )
 
 
-def _point(
+def point_of(
     setup: PlanSetup,
     index: int,
     meterset_fraction: float,
     gantry_deg: float,
-    shaped_radius_mm: float | None,
     *,
+    jaw_x_mm: tuple[float, float],
+    jaw_y_mm: tuple[float, float],
     leaves: FloatArray | None = None,
     collimator_deg: float = 0.0,
+    couch_deg: float = 0.0,
     direction: str = "NONE",
 ) -> ControlPoint:
-    half = (shaped_radius_mm, shaped_radius_mm) if shaped_radius_mm else (setup.field_mm[0] / 2, setup.field_mm[1] / 2)
+    """A control point at the setup's isocentre; angles in degrees, positions at the isocentre plane."""
     return ControlPoint(
         index=index,
         meterset_fraction=meterset_fraction,
         gantry_deg=gantry_deg,
         collimator_deg=collimator_deg,
-        couch_deg=0.0,
+        couch_deg=couch_deg,
         gantry_direction=direction,
         isocentre_patient_mm=setup.isocentre_mm,
-        jaw_x_mm=(-half[0], half[0]),
-        jaw_y_mm=(-half[1], half[1]),
+        jaw_x_mm=jaw_x_mm,
+        jaw_y_mm=jaw_y_mm,
         leaves_mm=leaves,
     )
 

@@ -11,12 +11,17 @@ from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import bld_from_patient as bld_from_patient_of
 from dosecalc.geometry.frames import source_patient_mm, support_from_patient
 from dosecalc.plan import Beam, ControlPoint
+from dosecalc_phantoms.conformal_plan import ConformalPlan, conformal_beams
+from dosecalc_phantoms.delivery import DELIVERY_PLANS
 from dosecalc_phantoms.model import Box, Drawn, Phantom, Point, Region, Sphere
-from dosecalc_phantoms.plans import PLAN_KINDS, SAD_MM, PlanSetup, build_plan, for_patient_position
+from dosecalc_phantoms.plans import PLAN_KINDS, SAD_MM, PlanSetup, for_patient_position, plan_of
+from dosecalc_phantoms.tg119 import SEVEN_FIELDS, TG119_CASES
 
-#: half the side across and along the patient, and the thickness, of every phantom, mm
+#: half the side across and along the patient of every phantom, mm
 _HALF_MM = 150.0
 _THICKNESS_MM = 300.0
+#: of the slabs that TG-119's structures are drawn in; the isocentre lies in the middle when the SSD is 900 mm
+_TG119_THICKNESS_MM = 200.0
 #: depth of the target's middle, mm
 _TARGET_DEPTH_MM = 100.0
 _TARGET_RADIUS_MM = 30.0
@@ -34,6 +39,8 @@ _NAMES = {
     },
 }
 
+CONFORMAL = "conformal"
+
 
 @dataclass(frozen=True)
 class PhantomKind:
@@ -44,11 +51,17 @@ class PhantomKind:
     name, description : str
     layers : tuple of (name, start_mm, stop_mm, density_g_cm3)
         Slabs inside the water, by depth below the anterior surface.
+    thickness_mm : float
+        From the anterior to the posterior surface.
+    plan : str
+        The plan that it carries unless another is asked for.
     """
 
     name: str
     description: str
     layers: tuple[tuple[str, float, float, float], ...] = ()
+    thickness_mm: float = _THICKNESS_MM
+    plan: str = "static"
 
 
 _KINDS = (
@@ -63,6 +76,10 @@ _KINDS = (
         "The water box with a slab of bone (1.85 g/cm3) from 5 to 8 cm depth",
         (("bone", 50.0, 80.0, 1.85),),
     ),
+    *(
+        PhantomKind(c.name, c.description, thickness_mm=_TG119_THICKNESS_MM, plan=CONFORMAL)
+        for c in TG119_CASES.values()
+    ),
 )
 
 PHANTOMS: dict[str, PhantomKind] = {k.name: k for k in _KINDS}
@@ -73,10 +90,15 @@ def list_phantoms() -> tuple[PhantomKind, ...]:
     return _KINDS
 
 
+def list_plans() -> tuple[str, ...]:
+    """The plans that any phantom can carry."""
+    return (*PLAN_KINDS, CONFORMAL, *DELIVERY_PLANS)
+
+
 def make_phantom(
     name: str,
     *,
-    plan: str = "static",
+    plan: str | None = None,
     patient_position: str = "HFS",
     fixed_in: str = "patient",
     spacing_mm: float | tuple[float, float, float] = 2.5,
@@ -92,14 +114,17 @@ def make_phantom(
     """Make a phantom with its plan.
 
     The isocentre is the origin of the patient frame, ``1000 - ssd_mm`` below the anterior surface. A spherical target
-    (radius 30 mm) lies 10 cm deep, a box-shaped organ at risk (40 x 40 x 60 mm) beside it on the patient's left.
+    (radius 30 mm) lies 10 cm deep, a box-shaped organ at risk (40 x 40 x 60 mm) beside it on the patient's left. The
+    structures of TG-119 lie about the isocentre instead.
 
     Parameters
     ----------
     name : str
         One of `list_phantoms`.
-    plan : str
-        ``static`` (one open field from gantry 0), ``box`` (four), ``step-and-shoot`` or ``vmat``.
+    plan : str, optional
+        One of `list_plans`: ``static`` (one open field from gantry 0), ``box`` (four), ``step-and-shoot``, ``vmat``,
+        ``conformal`` (segments around the targets), or a delivery test. The phantom's own by default: ``conformal``
+        for TG-119, else ``static``.
     patient_position : str
         HFS, HFP, FFS, FFP, HFDR, HFDL, FFDR or FFDL.
     fixed_in : 'patient' or 'room'
@@ -147,13 +172,18 @@ def make_phantom(
         mu_per_beam=mu_per_beam,
         fractions=fractions,
     )
+    chosen = plan or kind.plan
+    regions = _regions(kind, surface_mm)
+    external = Drawn(_NAMES[language]["external"], "EXTERNAL", regions[0].box, (0, 160, 0))
+    drawn = _structures(kind, surface_mm, target_mm, language)
+    _check(_inside(drawn, regions[0].box), "ssd_mm", "puts a structure outside the phantom")
     upright = Phantom(
         name=kind.name,
         description=kind.description,
-        regions=_regions(kind, surface_mm),
-        drawn=_structures(kind, surface_mm, target_mm, _NAMES[language]),
-        plan=build_plan(plan, setup, label=f"{kind.name} {plan}"),
-        ct_grid=_ct_grid(_regions(kind, surface_mm)[0].box, spacing),
+        regions=regions,
+        drawn=(external, *drawn.values()),
+        plan=plan_of(_beams(kind, chosen, drawn, setup), setup, label=f"{kind.name} {chosen}"),
+        ct_grid=_ct_grid(regions[0].box, spacing),
         patient_position="HFS",
     )
     placed = _in_patient(upright, patient_position) if fixed_in == "patient" else _in_room(upright, patient_position)
@@ -181,7 +211,7 @@ def _checked_spacing(spacing_mm: float | tuple[float, float, float]) -> Point:
 
 
 def _regions(kind: PhantomKind, surface_mm: float) -> tuple[Region, ...]:
-    outline = _layer(surface_mm, 0.0, _THICKNESS_MM)
+    outline = _layer(surface_mm, 0.0, kind.thickness_mm)
     layers = (Region(n, _layer(surface_mm, start, stop), density) for n, start, stop, density in kind.layers)
     return (Region("water", outline, 1.0), *layers)
 
@@ -190,18 +220,49 @@ def _layer(surface_mm: float, start_mm: float, stop_mm: float) -> Box:
     return Box((-_HALF_MM, surface_mm + start_mm, -_HALF_MM), (_HALF_MM, surface_mm + stop_mm, _HALF_MM))
 
 
-def _structures(kind: PhantomKind, surface_mm: float, target_mm: Point, names: dict[str, str]) -> tuple[Drawn, ...]:
+def _structures(kind: PhantomKind, surface_mm: float, target_mm: Point, language: str) -> dict[str, Drawn]:
+    """What is drawn inside, by the names that plans use."""
+    if kind.name in TG119_CASES:
+        return TG119_CASES[kind.name].drawn(language)
+    names = _NAMES[language]
     x, y, z = target_mm
     organ = Box((x + 60.0, y - 20.0, z - 30.0), (x + 100.0, y + 20.0, z + 30.0))
-    return (
-        Drawn(names["external"], "EXTERNAL", _layer(surface_mm, 0.0, _THICKNESS_MM), (0, 160, 0)),
-        Drawn(names["target"], "PTV", Sphere(target_mm, _TARGET_RADIUS_MM), (220, 40, 40)),
-        Drawn(names["organ"], "ORGAN", organ, (40, 90, 220)),
-        *(
-            Drawn(names[layer], "ORGAN", _layer(surface_mm, start, stop), (150, 110, 60))
+    return {
+        "target": Drawn(names["target"], "PTV", Sphere(target_mm, _TARGET_RADIUS_MM), (220, 40, 40)),
+        "organ": Drawn(names["organ"], "ORGAN", organ, (40, 90, 220)),
+        **{
+            layer: Drawn(names[layer], "ORGAN", _layer(surface_mm, start, stop), (150, 110, 60))
             for layer, start, stop, _ in kind.layers
-        ),
-    )
+        },
+    }
+
+
+def _inside(drawn: dict[str, Drawn], outline: Box) -> bool:
+    """Whether every drawn contour lies in the outline; sampled on a few planes."""
+    for z in np.arange(outline.lower_mm[2] + 2.5, outline.upper_mm[2], 5.0):
+        for shape in (d.shape for d in drawn.values()):
+            polygon = shape.polygon_mm(float(z))
+            if polygon is not None and (
+                np.any(polygon[:, :2] < outline.lower_mm[:2]) or np.any(polygon[:, :2] > outline.upper_mm[:2])
+            ):
+                return False
+    return True
+
+
+def _beams(kind: PhantomKind, plan: str, drawn: dict[str, Drawn], setup: PlanSetup) -> tuple[Beam, ...]:
+    if plan == CONFORMAL:
+        case = TG119_CASES.get(kind.name)
+        wanted = case.plan if case else ConformalPlan(SEVEN_FIELDS, ((1.0, ("target",)),), ("organ",))
+        return conformal_beams(wanted, drawn, setup)
+    try:
+        build = {**PLAN_KINDS, **DELIVERY_PLANS}[plan]
+    except KeyError:
+        raise InputError(
+            "PHANTOM_PLAN_UNKNOWN",
+            f"There is no phantom plan {plan!r}; there are {', '.join(list_plans())}.",
+            field="plan",
+        ) from None
+    return build(setup)
 
 
 def _ct_grid(outline: Box, spacing_mm: Point) -> Grid:
@@ -257,4 +318,4 @@ def _ssd_mm(phantom: Phantom, beam: Beam, point: ControlPoint) -> float:
     return float(round(np.max(near), 3))
 
 
-__all__ = ["PHANTOMS", "PLAN_KINDS", "PhantomKind", "list_phantoms", "make_phantom"]
+__all__ = ["PHANTOMS", "PLAN_KINDS", "PhantomKind", "list_phantoms", "list_plans", "make_phantom"]
