@@ -44,6 +44,13 @@ class SearchOffsets:
     edge: float
 
 
+def everywhere() -> SearchOffsets:
+    """No offsets: the search is not confined to any."""
+    return SearchOffsets(
+        np.zeros((0, 4)), np.zeros(1, np.int64), np.zeros((0, 7)), np.full((1, 1, 1), -1, np.int32), BLOCK_EDGE
+    )
+
+
 @lru_cache(maxsize=8)
 def search_offsets(axes: tuple[bool, bool, bool], fraction: int, reach: float) -> SearchOffsets:
     """Points on shells ``1 / fraction`` apart and on each shell no further from each other than that.

@@ -383,69 +383,7 @@ def extremes(
 # there is none. Nodes rise along each axis and may be irregular; an axis with one node is a plane (or line, or point).
 
 
-def cell_bounds(dose: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Least and greatest corner of each cell between neighbouring nodes, which bound the dose within it.
-
-    Parameters
-    ----------
-    dose : float64 [nz, ny, nx]
-
-    Returns
-    -------
-    low, high : float64 [max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)]
-    """
-    raise NotImplementedError
-
-
-def gamma_continuous(
-    reference: FloatArray,
-    points: IntArray,
-    dose: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    node_z: FloatArray,
-    node_y: FloatArray,
-    node_x: FloatArray,
-    per_cell: FloatArray,
-    ref_z: FloatArray,
-    ref_y: FloatArray,
-    ref_x: FloatArray,
-    dose_criterion: FloatArray,
-    distance_mm: FloatArray,
-    max_gamma: float,
-) -> Float32Array:
-    """Gamma with all points of the evaluated distribution, for several criteria.
-
-    Parameters
-    ----------
-    reference : float64 [mz, my, mx]
-    points : int64 [n]
-        Flat indices into ``reference`` of the points wanted.
-    dose, low, high : float64
-        The evaluated distribution [nz, ny, nx] and its `cell_bounds`.
-    node_z, node_y, node_x : float64 [nz], [ny], [nx]
-        Positions of the evaluated nodes, mm, rising.
-    per_cell : float64 [3]
-        Nodes per mm along z, y, x where they are regular, 0 where they are not.
-    ref_z, ref_y, ref_x : float64 [mz], [my], [mx]
-        Positions of the reference points, mm, in any order.
-    dose_criterion : float64 [criteria, n]
-        In the unit of the doses, positive.
-    distance_mm : float64 [criteria]
-        Positive.
-    max_gamma : float
-        Where the search ends, and the value given to everything beyond; may be infinite.
-
-    Returns
-    -------
-    float32 [criteria, n]
-        NaN where no evaluated point is within ``max_gamma`` distance criteria. The bits do not depend on the number of
-        threads.
-    """
-    raise NotImplementedError
-
-
-def gamma_sampled(
+def gamma_of_points(
     reference: FloatArray,
     points: IntArray,
     dose: FloatArray,
@@ -467,14 +405,31 @@ def gamma_sampled(
     block_at: NDArray[np.int32],
     block_edge: float,
 ) -> Float32Array:
-    """Gamma with the evaluated distribution at given offsets from each reference point only.
+    """Gamma for several criteria, with the whole evaluated distribution or with given offsets only.
 
     Parameters
     ----------
-    reference, …, max_gamma
-        As in `gamma_continuous`.
+    reference : float64 [mz, my, mx]
+    points : int64 [n]
+        Flat indices into ``reference`` of the points wanted.
+    dose, low, high : float64
+        The evaluated distribution [nz, ny, nx], and the least and greatest corner of each of its cells
+        [max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)].
+    node_z, node_y, node_x : float64 [nz], [ny], [nx]
+        Positions of the evaluated nodes, mm, rising.
+    per_cell : float64 [3]
+        Nodes per mm along z, y, x where they are regular, 0 where they are not.
+    ref_z, ref_y, ref_x : float64 [mz], [my], [mx]
+        Positions of the reference points, mm, in any order.
+    dose_criterion : float64 [criteria, n]
+        In the unit of the doses, positive.
+    distance_mm : float64 [criteria]
+        Positive.
+    max_gamma : float
+        Where the search ends, and the value given to everything beyond; may be infinite.
     offsets : float64 [m, 4]
-        z, y, x in units of the distance criterion, and their squared length; block by block, rising within each.
+        Where to look: z, y, x from the reference point in units of the distance criterion, and their squared length;
+        block by block, rising within each. No offsets: everywhere.
     block_start : int64 [b + 1]
         Block i holds the offsets from ``block_start[i]`` to ``block_start[i + 1]``.
     blocks : float64 [b, 7]
@@ -486,6 +441,7 @@ def gamma_sampled(
     Returns
     -------
     float32 [criteria, n]
-        The least over the offsets, to 0.001 and mostly to rounding; NaN as in `gamma_continuous`.
+        NaN where no evaluated point is within ``max_gamma`` distance criteria. With offsets the least over them, to
+        0.001 and mostly to rounding. The bits do not depend on the number of threads.
     """
     raise NotImplementedError

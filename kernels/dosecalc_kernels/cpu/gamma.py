@@ -1,10 +1,10 @@
 """Gamma index on the CPU. Contract: `dosecalc_kernels.contract`, "Gamma"; why it is fast: ``docs/gamma.md``.
 
-For each reference point two searches are at hand. The first finds the minimum over all points of the evaluated
-distribution, which is trilinear in each cell between neighbouring nodes: cells are visited in rings of rising distance,
-a cell that cannot hold anything better (its distance and the range of its corners say so) is passed over, and within
-the others the minimum of the linearised problem is taken until it stands still. The second looks only at given
-offsets from the reference point; the result of the first bounds it from below and tells where to look first.
+Two searches follow each other. The first finds the minimum over all points of the evaluated distribution, which is
+trilinear in each cell between neighbouring nodes: cells are visited in rings of rising distance, a cell that cannot
+hold anything better (its distance and the range of its corners say so) is passed over, and within the others the
+minimum of the linearised problem is taken until it stands still. The second, when offsets are given, looks only at
+these; the result of the first bounds it from below and tells where to look.
 All searching happens in units of the criteria: lengths over the distance criterion, doses over the dose criterion.
 """
 
@@ -28,29 +28,10 @@ _MARGIN = 0.1
 _MOST_OTHERS = 48
 #: a gamma that is as little above the least possible ends the search
 _GOOD_ENOUGH = 1e-3
+#: a gamma that is as small at the point itself is the answer
+_SAME = 1e-6
 #: squared distance from the least gamma of a cell within which offsets are tried first
 _NEAR2 = 0.12**2
-
-
-@njit(cache=True, parallel=True, error_model="numpy")
-def cell_bounds(dose):
-    """See `dosecalc_kernels.contract.cell_bounds`."""
-    nz, ny, nx = dose.shape
-    mz, my, mx = max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)
-    low = np.empty((mz, my, mx), dtype=dose.dtype)
-    high = np.empty((mz, my, mx), dtype=dose.dtype)
-    for k in prange(mz):
-        for j in range(my):
-            for i in range(mx):
-                lo, hi = dose[k, j, i], dose[k, j, i]
-                for kk in range(k, min(k + 2, nz)):
-                    for jj in range(j, min(j + 2, ny)):
-                        for ii in range(i, min(i + 2, nx)):
-                            lo = min(lo, dose[kk, jj, ii])
-                            hi = max(hi, dose[kk, jj, ii])
-                low[k, j, i] = lo
-                high[k, j, i] = hi
-    return low, high
 
 
 @njit(inline="always")
@@ -77,7 +58,7 @@ def _clip(value, low, high):
     return min(max(value, low), high)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _least_in_cell(dose, k, j, i, box, d, per_dose, found):
     """Least squared gamma in one cell, and where.
 
@@ -141,7 +122,7 @@ def _least_in_cell(dose, k, j, i, box, d, per_dose, found):
 
 @njit(inline="always")
 def _ring_distance(position, nodes, cell, ring, per_mm):
-    """Distance along one axis to the cells ``ring`` away from ``cell`` on either side; infinite where there are none."""
+    """Distance along one axis to the cells ``ring`` away on either side; infinite where there are none."""
     least = np.inf
     if cell - ring >= 0:
         least = (position - nodes[cell - ring + 1]) * per_mm
@@ -150,12 +131,13 @@ def _ring_distance(position, nodes, cell, ring, per_mm):
     return least
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, margin, cap, trial, box, others, cells):
     """Least squared gamma over all cells, or ``cap`` when nothing is below it.
 
     ``others`` [n, 4] takes the least squared gamma and its point of every cell that comes within ``margin`` of the
-    least gamma and below ``cap``, ``cells`` [n, 3] the cell. Returns the least and how many there are, which may be more than fit.
+    least gamma and below ``cap``, ``cells`` [n, 3] the cell. Returns the least and how many there are, which may be
+    more than fit.
     """
     mz, my, mx = low.shape
     k0, j0, i0 = kji[0], kji[1], kji[2]
@@ -215,44 +197,8 @@ def _outside(p, nodes, per_mm):
     return _apart((nodes[0] - p) * per_mm, (nodes[-1] - p) * per_mm)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def gamma_continuous(
-    reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
-    dose_criterion, distance_mm, max_gamma,
-):  # fmt: skip
-    """See `dosecalc_kernels.contract.gamma_continuous`."""
-    n, n_criteria = len(points), len(distance_mm)
-    result = np.empty((n_criteria, n), dtype=np.float32)
-    _, wy, wx = reference.shape
-    for task in prange(_TASKS):
-        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((0, 4))
-        kji, cells = np.empty(3, dtype=np.int64), np.empty((0, 3), dtype=np.int64)
-        for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
-            for p in range(first, min(n, first + _CHUNK)):
-                flat = points[p]
-                k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
-                d = float(reference[k, j, i])
-                pz, py, px = ref_z[k], ref_y[j], ref_x[i]
-                kji[0] = _cell_of(pz, node_z, per_cell[0])
-                kji[1] = _cell_of(py, node_y, per_cell[1])
-                kji[2] = _cell_of(px, node_x, per_cell[2])
-                for m in range(n_criteria):
-                    per_mm = 1.0 / distance_mm[m]
-                    away = _outside(pz, node_z, per_mm) ** 2
-                    away += _outside(py, node_y, per_mm) ** 2 + _outside(px, node_x, per_mm) ** 2
-                    if away > max_gamma * max_gamma:
-                        result[m, p] = np.nan
-                        continue
-                    least, _ = _least(
-                        dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, 1.0 / dose_criterion[m, p],
-                        per_mm, 0.0, max_gamma * max_gamma, trial, box, others, cells,
-                    )  # fmt: skip
-                    result[m, p] = np.sqrt(least)
-    return result
-
-
 @njit(inline="always")
-def _locate(position, nodes, per_mm):  # type: ignore[no-untyped-def]
+def _locate(position, nodes, per_mm):
     """Cell of a position and where in it, 0 to 1; NaN outside the nodes."""
     last = len(nodes) - 2
     if last < 0:
@@ -268,7 +214,7 @@ def _locate(position, nodes, per_mm):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _dose_at(dose, z, y, x, node_z, node_y, node_x, per_cell):  # type: ignore[no-untyped-def]
+def _dose_at(dose, z, y, x, node_z, node_y, node_x, per_cell):
     """Trilinear dose at a position; NaN outside the nodes."""
     k, c = _locate(z, node_z, per_cell[0])
     j, b = _locate(y, node_y, per_cell[1])
@@ -283,13 +229,13 @@ def _dose_at(dose, z, y, x, node_z, node_y, node_x, per_cell):  # type: ignore[n
 
 
 @njit(inline="always")
-def _block(position, edge, n):  # type: ignore[no-untyped-def]
+def _block(position, edge, n):
     """Index along one axis of the block at a position, or of the outermost one."""
     return min(max(int(np.rint(position / edge)) + n // 2, 0), n - 1)
 
 
-@njit(cache=True, error_model="numpy")
-def _least_about(  # type: ignore[no-untyped-def]
+@njit(inline="always")
+def _least_about(
     dose, kji, node_z, node_y, node_x, pz, py, px, d, per_dose, per_mm,
     offsets, block_start, blocks, block_at, block_edge, near, floor, within2, best,
 ):  # fmt: skip
@@ -372,7 +318,7 @@ def _least_anywhere(
 
 
 @njit(cache=True, error_model="numpy")
-def _least_of_offsets(  # type: ignore[no-untyped-def]
+def _least_of_offsets(
     dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
     offsets, block_start, blocks, block_at, block_edge, least, others, cells, n_others, best,
 ):  # fmt: skip
@@ -413,46 +359,63 @@ def _least_of_offsets(  # type: ignore[no-untyped-def]
     )
 
 
+@njit(inline="always")
+def _gamma2(
+    dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d, per_dose, mm, most, margin,
+    offsets, block_start, blocks, block_at, block_edge, kji, trial, box, others, cells,
+):  # fmt: skip
+    """Squared gamma of one point, at most ``most``; ``value`` is the evaluated dose there, NaN outside the nodes."""
+    e = (value - d) * per_dose
+    per_mm = 1.0 / mm
+    if np.isnan(value):
+        away2 = _outside(pz, node_z, per_mm) ** 2
+        away2 += _outside(py, node_y, per_mm) ** 2 + _outside(px, node_x, per_mm) ** 2
+        if away2 > most:
+            return np.nan
+    cap = e * e if e * e < most else most
+    least, n_others = _least(
+        dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, per_dose, per_mm,
+        margin, cap, trial, box, others, cells,
+    )  # fmt: skip
+    if len(offsets) == 0 or least >= cap:
+        return least
+    return _least_of_offsets(
+        dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
+        offsets, block_start, blocks, block_at, block_edge, least, others, cells, n_others, cap,
+    )  # fmt: skip
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
-def gamma_sampled(
+def gamma_of_points(
     reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
     dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge,
 ):  # fmt: skip
-    """See `dosecalc_kernels.contract.gamma_sampled`."""
+    """See `dosecalc_kernels.contract.gamma_of_points`."""
     n, n_criteria = len(points), len(distance_mm)
     result = np.empty((n_criteria, n), dtype=np.float32)
     _, wy, wx = reference.shape
     most = max_gamma * max_gamma
+    remembered, margin = (_MOST_OTHERS, _MARGIN) if len(offsets) else (0, 0.0)
     for task in prange(_TASKS):
-        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((_MOST_OTHERS, 4))
-        kji, cells = np.empty(3, dtype=np.int64), np.empty((_MOST_OTHERS, 3), dtype=np.int64)
+        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((remembered, 4))
+        kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 3), dtype=np.int64)
         for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
             for p in range(first, min(n, first + _CHUNK)):
                 flat = points[p]
                 k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
-                d = float(reference[k, j, i])
+                d = reference[k, j, i]
                 pz, py, px = ref_z[k], ref_y[j], ref_x[i]
                 kji[0] = _cell_of(pz, node_z, per_cell[0])
                 kji[1] = _cell_of(py, node_y, per_cell[1])
                 kji[2] = _cell_of(px, node_x, per_cell[2])
+                value = _dose_at(dose, pz, py, px, node_z, node_y, node_x, per_cell)
                 for m in range(n_criteria):
-                    mm = distance_mm[m]
-                    per_mm, per_dose = 1.0 / mm, 1.0 / dose_criterion[m, p]
-                    away = _outside(pz, node_z, per_mm) ** 2
-                    away += _outside(py, node_y, per_mm) ** 2 + _outside(px, node_x, per_mm) ** 2
-                    if away > most:
-                        result[m, p] = np.nan
+                    if abs(value - d) <= _SAME * dose_criterion[m, p]:
+                        result[m, p] = abs(value - d) / dose_criterion[m, p]
                         continue
-                    e = (_dose_at(dose, pz, py, px, node_z, node_y, node_x, per_cell) - d) * per_dose
-                    cap = e * e if e * e < most else most  # the latter when it is NaN, outside
-                    least, n_others = _least(
-                        dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, per_dose,
-                        per_mm, _MARGIN, cap, trial, box, others, cells,
-                    )  # fmt: skip
-                    if least < cap:
-                        least = _least_of_offsets(
-                            dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
-                            offsets, block_start, blocks, block_at, block_edge, least, others, cells, n_others, cap,
-                        )  # fmt: skip
-                    result[m, p] = np.sqrt(least)
+                    result[m, p] = np.sqrt(_gamma2(
+                        dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d,
+                        1.0 / dose_criterion[m, p], distance_mm[m], most, margin,
+                        offsets, block_start, blocks, block_at, block_edge, kji, trial, box, others, cells,
+                    ))  # fmt: skip
     return result

@@ -1,0 +1,484 @@
+"""Gamma index: how far an evaluated dose is from a reference, in dose and distance together.
+
+Low et al. 1998, Med Phys 25:656. Every reference point is compared with the interpolated evaluated distribution about
+it, never with its voxels only. How the search works, and what it costs, is in ``docs/gamma.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, search_offsets
+from dosecalc.errors import InputError
+from dosecalc.geometry import Volume
+from dosecalc_kernels.cpu.gamma import gamma_of_points
+
+FloatArray = NDArray[np.float64]
+
+#: evaluated doses are looked at this many times per distance criterion unless said otherwise, as pymedphys does
+SAMPLING = 10
+MAX_GAMMA = 2.0
+THRESHOLD_PERCENT = 10.0
+#: two planes closer than this are the same plane: files round positions
+_SAME_PLANE_MM = 1e-3
+#: positions are regular when they are to this share of their distance
+_REGULAR = 1e-6
+_CRITERION = re.compile(r"\s*([0-9.]+)\s*%?\s*/\s*([0-9.]+)\s*(?:mm)?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A dose difference and a distance that count as gamma 1.
+
+    Parameters
+    ----------
+    dose_percent : float
+        Percent of the normalisation dose, or of the local reference dose.
+    distance_mm : float
+    """
+
+    dose_percent: float
+    distance_mm: float
+
+    def __post_init__(self) -> None:
+        for value in (self.dose_percent, self.distance_mm):
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(
+                    "GAMMA_CRITERION", f"A gamma criterion needs a dose and a distance above zero, not {value}."
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> Criterion:
+        """From text like ``2%/2mm`` or ``3/3``.
+
+        Raises
+        ------
+        InputError
+            ``GAMMA_CRITERION``.
+        """
+        match = _CRITERION.fullmatch(text)
+        try:
+            if match is not None:
+                return cls(float(match[1]), float(match[2]))
+        except ValueError:
+            pass
+        raise InputError(
+            "GAMMA_CRITERION", f"{text!r} is no gamma criterion: write percent and millimetres, like 2%/2mm."
+        )
+
+    def __str__(self) -> str:
+        return f"{self.dose_percent:g}%/{self.distance_mm:g}mm"
+
+
+@dataclass(frozen=True, eq=False)
+class GammaMap:
+    """Gamma for one criterion.
+
+    Parameters
+    ----------
+    criterion : Criterion
+    values : float32, shape of the reference
+        NaN where it was not evaluated: below the threshold, or no evaluated dose within reach. Beyond the maximum
+        gamma the maximum stands.
+    """
+
+    criterion: Criterion
+    values: NDArray[np.float32]
+
+    @cached_property
+    def evaluated(self) -> NDArray[np.bool_]:
+        """Where there is a gamma, shape of the reference."""
+        return ~np.isnan(self.values)
+
+    @property
+    def count(self) -> int:
+        """Number of evaluated points."""
+        return int(np.count_nonzero(self.evaluated))
+
+    @property
+    def pass_rate_percent(self) -> float:
+        """Percent of the evaluated points with a gamma of at most 1; NaN when none was evaluated."""
+        return self.pass_rate_in(None)
+
+    def pass_rate_in(self, mask: NDArray[np.bool_] | None) -> float:
+        """Pass rate among the points of a mask (bool, shape of the reference), percent."""
+        chosen = self._values_in(mask)
+        return 100.0 * float(np.count_nonzero(chosen <= 1.0)) / len(chosen) if len(chosen) else float("nan")
+
+    def statistics(self, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
+        """Number of points, pass rate, and what the gammas are like; NaN when no point was evaluated."""
+        chosen = self._values_in(mask)
+        if not len(chosen):
+            figures = dict.fromkeys(("mean", "median", "p95", "p99", "max"), float("nan"))
+        else:
+            median, p95, p99 = np.percentile(chosen, (50.0, 95.0, 99.0))
+            figures = {
+                "mean": float(np.mean(chosen, dtype=np.float64)),
+                "median": float(median),
+                "p95": float(p95),
+                "p99": float(p99),
+                "max": float(chosen.max()),
+            }
+        return {"points": len(chosen), "pass_rate_percent": self.pass_rate_in(mask), **figures}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the criterion and the statistics, ``None`` for what does not exist."""
+        return {
+            "criterion": str(self.criterion),
+            "dose_percent": self.criterion.dose_percent,
+            "distance_mm": self.criterion.distance_mm,
+            **{k: None if math.isnan(v) else v for k, v in self.statistics().items()},
+        }
+
+    def _values_in(self, mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        return self.values[self.evaluated if mask is None else self.evaluated & mask]
+
+
+@dataclass(frozen=True, eq=False)
+class GammaResult:
+    """Gamma for one or several criteria, and how it was computed.
+
+    Parameters
+    ----------
+    maps : tuple of GammaMap
+        In the order of the criteria.
+    normalisation_gy, threshold_gy : float
+        Dose that percentages are of (global), and reference dose below which nothing is evaluated.
+    local : bool
+        Whether dose differences are in percent of the reference point's own dose.
+    max_gamma : float
+    sampling : int or None
+        Samples per distance criterion; None: the minimum over all points.
+    above_threshold, unreached : int
+        Reference points at or above the threshold; those of them for which some map has no gamma, because the evaluated
+        distribution lies too far away.
+    """
+
+    maps: tuple[GammaMap, ...]
+    normalisation_gy: float
+    threshold_gy: float
+    local: bool
+    max_gamma: float
+    sampling: int | None
+    above_threshold: int
+    unreached: int
+
+    def __getitem__(self, criterion: Criterion | str) -> GammaMap:
+        wanted = Criterion.parse(criterion) if isinstance(criterion, str) else criterion
+        for found in self.maps:
+            if found.criterion == wanted:
+                return found
+        raise InputError("GAMMA_CRITERION", f"Gamma was not computed for {wanted}.")
+
+
+def gamma(
+    reference: Volume,
+    evaluated: Volume,
+    criteria: Criterion | str | Iterable[Criterion | str] = "2%/2mm",
+    *,
+    local: bool = False,
+    threshold_percent: float = THRESHOLD_PERCENT,
+    normalisation_gy: float | None = None,
+    max_gamma: float | None = MAX_GAMMA,
+    sampling: int | None = SAMPLING,
+    reference_sigma_gy: ArrayLike | None = None,
+) -> GammaResult:
+    """Gamma of a reference dose against an evaluated one, each on its own grid in the same frame.
+
+    Parameters
+    ----------
+    reference, evaluated : Volume
+        Gy. The grids may differ and overlap partly; a grid with one plane is a plane.
+    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy
+        As in `gamma_on_axes`.
+
+    Returns
+    -------
+    GammaResult
+        Maps have the shape of the reference, ``[z, y, x]``.
+
+    Raises
+    ------
+    InputError
+        As `gamma_on_axes`.
+    """
+    return gamma_on_axes(
+        (reference.grid.z_mm, reference.grid.y_mm, reference.grid.x_mm),
+        reference.values,
+        (evaluated.grid.z_mm, evaluated.grid.y_mm, evaluated.grid.x_mm),
+        evaluated.values,
+        criteria,
+        local=local,
+        threshold_percent=threshold_percent,
+        normalisation_gy=normalisation_gy,
+        max_gamma=max_gamma,
+        sampling=sampling,
+        reference_sigma_gy=reference_sigma_gy,
+    )
+
+
+def gamma_on_axes(
+    reference_axes_mm: ArrayLike | Sequence[ArrayLike],
+    reference: ArrayLike,
+    evaluated_axes_mm: ArrayLike | Sequence[ArrayLike],
+    evaluated: ArrayLike,
+    criteria: Criterion | str | Iterable[Criterion | str] = "2%/2mm",
+    *,
+    local: bool = False,
+    threshold_percent: float = THRESHOLD_PERCENT,
+    normalisation_gy: float | None = None,
+    max_gamma: float | None = MAX_GAMMA,
+    sampling: int | None = SAMPLING,
+    reference_sigma_gy: ArrayLike | None = None,
+) -> GammaResult:
+    """Gamma in one, two or three dimensions, of arrays whose axes are given.
+
+    Parameters
+    ----------
+    reference_axes_mm, evaluated_axes_mm : sequence of float [n]
+        Positions along each axis of the array, mm, strictly rising or falling, regular or not. For one dimension the
+        positions alone will do.
+    reference, evaluated : float
+        Doses; any unit, the same for both.
+    criteria : Criterion, str or several of them
+        Such as ``"2%/2mm"``.
+    local : bool
+        Dose differences in percent of the reference point's dose instead of the normalisation dose.
+    threshold_percent : float
+        Reference points below so many percent of the normalisation dose are not evaluated.
+    normalisation_gy : float, optional
+        What percentages are of; the maximum of the reference.
+    max_gamma : float, optional
+        The search ends there and larger values are cut to it; None: no limit.
+    sampling : int, optional
+        The evaluated dose is looked at on shells ``distance / sampling`` apart about the reference point, at points no
+        further from each other than that: the convention of pymedphys' ``interp_fraction``, whose gammas come out.
+        None: the minimum over all points, which sampling overestimates a little in steep gradients.
+    reference_sigma_gy : float, shape of the reference, optional
+        Statistical uncertainty of the reference (one standard deviation); the dose criterion of each point becomes the
+        root of criterion^2 + (2 sigma)^2.
+
+    Returns
+    -------
+    GammaResult
+
+    Raises
+    ------
+    InputError
+        ``GAMMA_AXES``, ``GAMMA_CRITERION``, ``GAMMA_OPTION``, ``GAMMA_SEARCH_TOO_LARGE``, ``DOSE_NOT_FINITE``,
+        ``DOSE_ZERO``.
+    """
+    wanted = _criteria(criteria)
+    ref = _Distribution.of(reference_axes_mm, reference, "reference")
+    ev = _Distribution.of(evaluated_axes_mm, evaluated, "evaluated").rising()
+    if ref.dimensions != ev.dimensions:
+        raise InputError(
+            "GAMMA_AXES", f"The reference has {ref.dimensions} dimensions, the evaluated dose has {ev.dimensions}."
+        )
+    ref = ref.snapped_to(ev)
+    limit = math.inf if max_gamma is None else _positive(float(max_gamma), "maximum gamma")
+    if sampling is not None and not 1 <= sampling <= 1000:
+        raise InputError("GAMMA_OPTION", f"A sampling of {sampling} per distance is not possible; use 1 to 1000.")
+    normalisation = _normalisation(ref.values, normalisation_gy)
+    if not 0 <= threshold_percent <= 100:
+        raise InputError("GAMMA_OPTION", f"A threshold of {threshold_percent} percent is not possible; use 0 to 100.")
+    threshold = threshold_percent / 100.0 * normalisation
+    above = ref.values >= threshold
+    if local:
+        above &= ref.values > 0.0
+    points = np.flatnonzero(above)
+    dose_criterion = _dose_criterion(ref.values.ravel()[points], wanted, normalisation, local)
+    if reference_sigma_gy is not None:
+        sigma = np.asarray(reference_sigma_gy, dtype=np.float64)
+        if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
+            raise InputError("GAMMA_OPTION", "The uncertainty must be one finite number for each reference point.")
+        dose_criterion = np.hypot(dose_criterion, 2.0 * sigma.ravel()[points])
+    found = _search(ref, ev, points, dose_criterion, wanted, limit, sampling)
+    return GammaResult(
+        maps=tuple(GammaMap(c, _spread(f, points, ref)) for c, f in zip(wanted, found, strict=True)),
+        normalisation_gy=normalisation,
+        threshold_gy=threshold,
+        local=local,
+        max_gamma=limit,
+        sampling=sampling,
+        above_threshold=len(points),
+        unreached=int(np.count_nonzero(np.isnan(found).any(axis=0))),
+    )
+
+
+def _search(
+    ref: _Distribution,
+    ev: _Distribution,
+    points: NDArray[np.int64],
+    dose_criterion: FloatArray,
+    criteria: Sequence[Criterion],
+    limit: float,
+    sampling: int | None,
+) -> NDArray[np.float32]:
+    """Gamma of the points, float32 [criteria, n]."""
+    distance = np.array([c.distance_mm for c in criteria])
+    bounds = _bounds(ev.values, np.minimum), _bounds(ev.values, np.maximum)
+
+    def least(o: SearchOffsets) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = gamma_of_points(  # type: ignore[call-arg]  # a Dispatcher tells nothing
+            ref.values, points, ev.values, *bounds, *ev.axes, ev.per_cell, *ref.axes, dose_criterion, distance, limit,
+            o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
+        )  # fmt: skip
+        return found
+
+    if sampling is None:
+        return least(everywhere())
+    _refuse_apart(ref, ev)
+    reach = limit
+    if math.isinf(limit):
+        # sampled gammas lie above the true minimum by less than this
+        reach = 1.1 * float(np.nanmax(least(everywhere()), initial=0.0)) + 0.5
+    z, y, x = (len(a) > 1 for a in ev.axes)
+    return least(search_offsets((z, y, x), sampling, reach))
+
+
+def _bounds(dose: FloatArray, extreme: np.ufunc) -> FloatArray:
+    """Least or greatest corner of each cell between neighbouring nodes, which bounds the dose within it."""
+    for axis in range(3):
+        if dose.shape[axis] > 1:
+            along = np.moveaxis(dose, axis, 0)
+            dose = np.moveaxis(extreme(along[:-1], along[1:]), 0, axis)
+    return np.ascontiguousarray(dose)
+
+
+def _refuse_apart(ref: _Distribution, ev: _Distribution) -> None:
+    for at, plane in zip(ref.axes, ev.axes, strict=True):
+        if len(plane) == 1 and np.any(at != plane[0]):
+            raise InputError(
+                "GAMMA_PLANES_APART",
+                "The evaluated dose is a single plane in which the reference points do not all lie, so no shells about "
+                "them can be sampled; compare in the same plane, or without sampling.",
+            )
+
+
+def _criteria(criteria: Criterion | str | Iterable[Criterion | str]) -> tuple[Criterion, ...]:
+    given = [criteria] if isinstance(criteria, (str, Criterion)) else list(criteria)
+    if not given:
+        raise InputError("GAMMA_CRITERION", "At least one gamma criterion is needed, like 2%/2mm.")
+    return tuple(Criterion.parse(c) if isinstance(c, str) else c for c in given)
+
+
+def _positive(value: float, what: str) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise InputError("GAMMA_OPTION", f"The {what} must be positive, not {value}.")
+    return value
+
+
+def _normalisation(reference: FloatArray, given: float | None) -> float:
+    if given is not None:
+        return _positive(float(given), "normalisation dose")
+    most = float(reference.max())
+    if not most > 0:
+        raise InputError("DOSE_ZERO", "The reference dose is zero everywhere, so percentages of it mean nothing.")
+    return most
+
+
+def _dose_criterion(doses: FloatArray, criteria: Sequence[Criterion], normalisation: float, local: bool) -> FloatArray:
+    """Dose criterion of each point, float64 [criteria, n], Gy."""
+    of = doses if local else np.full_like(doses, normalisation)
+    return np.array([c.dose_percent / 100.0 * of for c in criteria])
+
+
+def _spread(found: NDArray[np.float32], points: NDArray[np.int64], ref: _Distribution) -> NDArray[np.float32]:
+    values = np.full(ref.values.size, np.nan, dtype=np.float32)
+    values[points] = found
+    return values.reshape(ref.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Distribution:
+    """Doses on axes, filled up to three dimensions in front.
+
+    Parameters
+    ----------
+    axes : three of float64 [n]
+        mm.
+    values : float64 [nz, ny, nx]
+    shape : tuple of int
+        As it was given.
+    """
+
+    axes: tuple[FloatArray, ...]
+    values: FloatArray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, axes_mm: ArrayLike | Sequence[ArrayLike], dose: ArrayLike, name: str) -> _Distribution:
+        values = np.array(dose, dtype=np.float64, order="C", ndmin=1)
+        axes = _axes(axes_mm, values.ndim)
+        if values.ndim > 3 or tuple(len(a) for a in axes) != values.shape or not values.size:
+            raise InputError(
+                "GAMMA_AXES",
+                f"The {name} dose of shape {values.shape} does not fit axes of {[len(a) for a in axes]} positions; "
+                "one to three dimensions are possible.",
+            )
+        for axis in axes:
+            steps = np.diff(axis)
+            if not np.all(np.isfinite(axis)) or not (np.all(steps > 0) or np.all(steps < 0)):
+                raise InputError("GAMMA_AXES", f"Positions along each axis of the {name} dose must rise or fall.")
+        if not np.all(np.isfinite(values)):
+            raise InputError("DOSE_NOT_FINITE", f"The {name} dose holds values that are not finite numbers.")
+        front = 3 - values.ndim
+        return cls((np.zeros(1),) * front + axes, values.reshape((1,) * front + values.shape), values.shape)
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.shape)
+
+    @property
+    def per_cell(self) -> FloatArray:
+        """Nodes per mm where an axis is regular, 0 where it is not, float64 [3]."""
+        return np.array([_per_cell(a) for a in self.axes])
+
+    def rising(self) -> _Distribution:
+        """The same with rising axes."""
+        axes, values = list(self.axes), self.values
+        for n, axis in enumerate(axes):
+            if axis[0] > axis[-1]:
+                axes[n], values = axis[::-1].copy(), np.flip(values, n)
+        return _Distribution(tuple(axes), np.ascontiguousarray(values), self.shape)
+
+    def snapped_to(self, other: _Distribution) -> _Distribution:
+        """The same, with a lone plane put into the other's lone plane when they differ by rounding."""
+        axes = tuple(
+            theirs.copy() if len(theirs) == len(mine) == 1 and abs(mine[0] - theirs[0]) <= _SAME_PLANE_MM else mine
+            for mine, theirs in zip(self.axes, other.axes, strict=True)
+        )
+        return _Distribution(axes, self.values, self.shape)
+
+
+def _axes(axes_mm: Any, dimensions: int) -> tuple[FloatArray, ...]:
+    given = [axes_mm] if dimensions == 1 and not _nested(axes_mm) else axes_mm
+    try:
+        axes = [np.array(a, dtype=np.float64, ndmin=1) for a in given]
+    except (TypeError, ValueError):
+        axes = []
+    if len(axes) != dimensions or any(a.ndim != 1 for a in axes):
+        raise InputError("GAMMA_AXES", f"Give the positions along each of the {dimensions} axes of the dose, in mm.")
+    return tuple(axes)
+
+
+def _nested(axes_mm: Any) -> bool:
+    """Whether a sequence of axes was given and not one axis."""
+    return len(axes_mm) > 0 and np.ndim(axes_mm[0]) > 0
+
+
+def _per_cell(axis: FloatArray) -> float:
+    if len(axis) < 2:
+        return 0.0
+    step = (axis[-1] - axis[0]) / (len(axis) - 1)
+    even = axis[0] + step * np.arange(len(axis))
+    return 1.0 / step if np.max(np.abs(axis - even)) <= _REGULAR * step else 0.0
