@@ -6,7 +6,8 @@ clinical doses; tables for the docs and JSON.
 
 REFERENCE defaults to the environment variable DOSECALC_REFERENCE; the sets lie in its folder ``dicom``. ``--server``
 starts a server of its own on a free port and computes everything a second time there. ``--hypotheses`` computes each
-plan with mirrored geometry as well: were a sign wrong, one of those would fit better. Needs `dciodvfy` (dicom3tools).
+plan with mirrored geometry as well (were a sign wrong, one of those would fit better) and with other densities. Needs
+`dciodvfy` (dicom3tools).
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Plans computed with geometry mirrored on purpose: the right geometry must fit the clinical dose best."""
+"""Plans computed with geometry mirrored on purpose, where the right one must fit best, and with other densities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from benchmarks.clinical_comparison import relative_misfit_percent
+from benchmarks.clinical_comparison import high_dose_ratio, relative_misfit_percent
 from benchmarks.clinical_sets import ClinicalSet
 from dosecalc.dicom.study import Study
+from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.plan import Beam, ControlPoint
-from dosecalc.recompute import GridRequest, RecomputeRequest, recompute
+from dosecalc.recompute import RecomputeRequest, choose_case, machine_mapping, patient_of
 
 Interval = tuple[float, float]
 
@@ -50,20 +51,30 @@ HYPOTHESES: dict[str, Callable[[ControlPoint], ControlPoint]] = {
 }
 
 
-def misfits(study: Study, item: ClinicalSet) -> dict[str, float]:
-    """Root mean square difference from the clinical dose after the best scale, percent of its maximum."""
-    clinical = study.doses[0]
-    request = RecomputeRequest(
-        machines=item.machines,
-        density_g_cm3=item.densities,
-        grid=GridRequest(like_rtdose_uid=clinical.sop_instance_uid),
-    )
-    plan = study.plans[0]
+def misfits(study: Study, item: ClinicalSet) -> dict[str, tuple[float, float]]:
+    """Fit to the clinical dose with changed geometry, and with the set's other densities.
+
+    Returns
+    -------
+    mapping of name to (misfit, ratio)
+        Root mean square difference after the best scale, percent of the clinical maximum; median of computed over
+        clinical dose above half of the maximum.
+    """
+    clinical = study.doses[0].volume
     out = {}
+    request = RecomputeRequest(machines=item.machines, density_g_cm3=item.densities)
+    case = choose_case(study, request)
+    patient = patient_of(case, request)
+    machines = machine_mapping(request)
+    settings = DoseSettings(grid=clinical.grid)
     for name, change in HYPOTHESES.items():
-        beams = tuple(_changed(b, change) for b in plan.beams)
-        computed = recompute(replace(study, plans=(replace(plan, beams=beams),)), request)
-        out[name] = relative_misfit_percent(clinical.volume, computed.dose.volume)
+        beams = tuple(_changed(b, change) for b in case.plan.beams)
+        computed = compute_dose(patient, replace(case.plan, beams=beams), machines, settings).volume
+        out[name] = relative_misfit_percent(clinical, computed), high_dose_ratio(clinical, computed)
+    for name, densities in item.variants.items():
+        other = patient_of(case, replace(request, density_g_cm3=densities))
+        computed = compute_dose(other, case.plan, machines, settings).volume
+        out[name] = relative_misfit_percent(clinical, computed), high_dose_ratio(clinical, computed)
     return out
 
 

@@ -22,6 +22,8 @@ class ClinicalSet:
         Empty when there is a CT.
     assumed : str
         Why these densities.
+    variants : mapping of name to densities
+        Other assumptions that are as good, to see what depends on them.
     grid_mm : float
         Where there is no clinical dose whose grid is used.
     """
@@ -31,6 +33,7 @@ class ClinicalSet:
     machines: tuple[str, ...]
     densities: Mapping[str, float] = field(default_factory=dict)
     assumed: str = ""
+    variants: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     grid_mm: float = 3.0
 
 
@@ -49,6 +52,7 @@ SETS = (
         {"BODY": 1.0, "Lt Lung": 0.26},
         "one CT slice of 98 exists, which is no CT; the right lung and bones are not contoured and are water here, as "
         "fat is; the scar's 0.6 is stated by the structure set",
+        {"BODY 0.95 (breast and fat)": {"BODY": 0.95, "Lt Lung": 0.26}},
     ),
     ClinicalSet(
         "brain-imrt",
@@ -56,6 +60,7 @@ SETS = (
         ("generic-6mv-agility",),
         {"BODY": 1.0},
         "neither skull nor air cavities are contoured: everything inside BODY is water",
+        {"BODY 1.05 (brain 1.04, some bone)": {"BODY": 1.05}},
     ),
     ClinicalSet(
         "lung-imrt",
@@ -64,5 +69,9 @@ SETS = (
         {"BODY_P6": 1.0, "LUNGS-ITV's": 0.26, "TRACHEA": 0.1},
         "both lungs 0.26 g/cm3 and the trachea mostly air; bones are not contoured; the clinical dose is a Monte Carlo "
         "with its own noise",
+        {
+            "lungs 0.20": {"BODY_P6": 1.0, "LUNGS-ITV's": 0.20, "TRACHEA": 0.1},
+            "lungs 0.32": {"BODY_P6": 1.0, "LUNGS-ITV's": 0.32, "TRACHEA": 0.1},
+        },
     ),
 )

@@ -135,9 +135,12 @@ def _geometry(results: Sequence[Facts]) -> str:
 
 def _hypotheses(results: Sequence[Facts]) -> str:
     shown = [r for r in results if "hypotheses" in r]
-    names = list(shown[0]["hypotheses"])
-    rows = [(n, *(f"{r['hypotheses'][n]:.2f}" for r in shown)) for n in names]
-    return markdown(("geometry", *(r["name"] for r in shown)), rows)
+    names = list(dict.fromkeys(name for r in shown for name in r["hypotheses"]))
+    rows = [
+        (n, *("{:.2f} ({:.3f})".format(*r["hypotheses"][n]) if n in r["hypotheses"] else "" for r in shown))
+        for n in names
+    ]
+    return markdown(("computed with", *(r["name"] for r in shown)), rows)
 
 
 def _dvhs(r: Facts) -> str:
