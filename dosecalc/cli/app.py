@@ -8,6 +8,7 @@ import traceback
 import click
 
 from dosecalc import __version__
+from dosecalc.cli.compare import compare
 from dosecalc.cli.compute import compute
 from dosecalc.cli.console import ServerFailure, show_error
 from dosecalc.cli.devices import devices
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (compute, serve, dvh, phantom, machine, devices):
+for command in (compute, serve, dvh, compare, phantom, machine, devices):
     cli.add_command(command)
 
 
