@@ -76,6 +76,19 @@ def test_bad_input_ends_with_2_and_the_reason(arguments, reason, tmp_path, capsy
     assert captured.out == ""
 
 
+def test_an_empty_mapping_is_not_taken_for_none(tmp_path, capsys):
+    (tmp_path / "mapping.yaml").touch()
+    arguments = ["compute", str(tmp_path), "--output", str(tmp_path / "o"), "--machine-mapping"]
+    assert run([*arguments, str(tmp_path / "mapping.yaml")]) == 2
+    assert "reason: MAPPING_INVALID" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_zip_is_said_to_be_none(tmp_path, capsys):
+    (tmp_path / "study.zip").write_text("no archive")
+    assert run(["compute", str(tmp_path / "study.zip"), "--output", str(tmp_path / "o")]) == 2
+    assert "study.zip: not DICOM, nor a zip archive" in capsys.readouterr().err
+
+
 def test_an_unexpected_fault_ends_with_1(monkeypatch, capsys):
     def broken(*_arguments):
         raise RuntimeError("broken on purpose")

@@ -70,8 +70,12 @@ def test_no_plan_raises_what_kept_it_from_being_read(tmp_path: Path) -> None:
     bad.BeamSequence[0].ControlPointSequence = []
     with pytest.raises(RtPlanError):
         load(tmp_path, bad).select()
-    with pytest.raises(StudyError, match="PLAN_MISSING"):
+    with pytest.raises(StudyError, match="PLAN_MISSING") as nothing:
         Study().select()
+    assert "Nothing of the input" in nothing.value.message
+    with pytest.raises(StudyError, match="PLAN_MISSING") as no_plan:
+        load(tmp_path / "images", ct(), structures()).select()
+    assert "1 CT series, 1 RTSTRUCT" in no_plan.value.message
 
 
 def test_several_plans_need_a_choice(tmp_path: Path) -> None:

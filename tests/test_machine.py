@@ -105,6 +105,8 @@ def test_mapping_with_wrong_fields_is_refused():
     with pytest.raises(MachineError) as e:
         MachineMapping.from_text("schema_version: 1\nrules: [{machin: x, model: y}]")
     assert e.value.reason == "MAPPING_INVALID"
+    assert "rules.0.machin: Extra inputs are not permitted" in e.value.message
+    assert "pydantic" not in e.value.message and "input_value" not in e.value.message
 
 
 def test_two_basis_materials_carry_every_material():

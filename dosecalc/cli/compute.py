@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dosecalc.cli.options import BoxType, Point, SpacingType, json_flag, tls_client_options
-from dosecalc.errors import InputError
+from dosecalc.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from dosecalc.recompute import RecomputeRequest
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory for the results."
 )
 @click.option("--plan", default="", metavar="UID|LABEL", help="Which RTPLAN, when INPUT holds several.")
+@click.option(
+    "--structure-set", default="", metavar="UID", help="Which RTSTRUCT, when INPUT holds several for the plan."
+)
+@click.option("--ct-series", default="", metavar="UID", help="Which CT series, when INPUT holds several that fit.")
 @click.option(
     "--machine",
     "machines",
@@ -113,6 +117,8 @@ def compute(
 
 def _request(
     plan: str,
+    structure_set: str,
+    ct_series: str,
     machines: tuple[str, ...],
     machine_mapping: Path | None,
     spacing: Point | None,
@@ -135,6 +141,8 @@ def _request(
         like_uid = read_rtdose(grid_like).sop_instance_uid
     return RecomputeRequest(
         plan=plan,
+        structure_set_uid=structure_set,
+        ct_series_uid=ct_series,
         machines=machines,
         mapping_yaml=_text_of(machine_mapping) if machine_mapping else "",
         mapping_folder=str(machine_mapping.parent) if machine_mapping else "",
@@ -150,6 +158,9 @@ def _request(
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as cause:
         raise InputError("FILE_UNREADABLE", "The mapping file is not text in UTF-8.", file=path.name) from cause
+    if not text:  # in a request, no text means no mapping
+        raise MachineError("MAPPING_INVALID", "The mapping file is empty.", file=path.name)
+    return text

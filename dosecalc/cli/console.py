@@ -32,6 +32,8 @@ def show_error(error: DosecalcError) -> None:
     """Say what is wrong, where, and the stable reason."""
     click.echo(f"Error: {error.message}", err=True)
     for name, value in error.where.items():
+        if value == error.reason:  # the list of reasons, when there is but one
+            continue
         click.echo(f"  {name.replace('_', ' ')}: {value}", err=True)
     click.echo(f"  reason: {error.reason}", err=True)
 

@@ -215,8 +215,10 @@ class _Scan:
             return self.skip(entry.name, "empty")
         head = entry.read(HEAD_BYTES)
         if not looks_like_dicom(head, entry.size):
-            is_zip = head[:4] == b"PK\x03\x04"
-            return self.skip(entry.name, "not DICOM (a zip archive; unpack it first)" if is_zip else "not DICOM")
+            if head[:4] == b"PK\x03\x04":
+                return self.skip(entry.name, "not DICOM (a zip archive; unpack it first)")
+            of_zip = entry.name.lower().endswith(".zip")
+            return self.skip(entry.name, "not DICOM, nor a zip archive" if of_zip else "not DICOM")
         if entry.size > self.limits.file_bytes:
             return self.skip(entry.name, f"larger than the limit of {self.limits.file_bytes} bytes")
         self.total += entry.size

@@ -21,6 +21,13 @@ from dosecalc.patient.structures import StructureSet
 from dosecalc.plan import Plan
 
 _T = TypeVar("_T")
+#: how an object is chosen, and the option of the command line and field of a request that do it
+_NAMED_BY = {"PLAN": "UID or label", "STRUCTURE_SET": "UID", "CT": "UID"}
+_OPTIONS = {
+    "PLAN": "--plan, or plan in the request",
+    "STRUCTURE_SET": "--structure-set, or structure_set_uid in the request",
+    "CT": "--ct-series, or ct_series_uid in the request",
+}
 _ERRORS: dict[str, type[DicomError]] = {
     "CT": CtError,
     "RTSTRUCT": RtStructError,
@@ -306,7 +313,7 @@ class _Selection:
             return self.only(hits, plans, "PLAN", "plan", _plan_name)
         if not plans:
             self.study.raise_problem("RTPLAN")
-            raise StudyError("PLAN_MISSING", "The study holds no RT Plan of photon beams; add one.")
+            raise StudyError("PLAN_MISSING", f"There is no RTPLAN to compute; add one. {_found(self.study)}")
         return self.only(list(plans), plans, "PLAN", "plan", _plan_name)
 
     def structures(self, plan: Plan, wanted: str | None) -> StructureSet | None:
@@ -364,8 +371,14 @@ class _Selection:
             return hits[0]
         known = "; ".join(map(name, choices)) or "none"
         if not hits:
-            raise StudyError(f"{code}_UNKNOWN", f"No {what} that can be read has this UID. There are: {known}.")
-        raise StudyError(f"{code}_AMBIGUOUS", f"Several {what}s qualify; name one by its UID. There are: {known}.")
+            raise StudyError(
+                f"{code}_UNKNOWN", f"No {what} that can be read has this {_NAMED_BY[code]}. There are: {known}."
+            )
+        raise StudyError(
+            f"{code}_AMBIGUOUS",
+            f"There is more than one {what} to choose from. Name one by its {_NAMED_BY[code]} "
+            f"({_OPTIONS[code]}). There are: {known}.",
+        )
 
     def raise_own_problem(self, uid: str | None) -> None:
         """Raise the error that kept this very object from being read."""
@@ -380,6 +393,20 @@ class _Selection:
             self.notes.append(
                 "plan, structures and CT do not all name the same patient; check that they belong together"
             )
+
+
+def _found(study: Study) -> str:
+    """What is there instead of a plan."""
+    parts = [
+        f"{len(objects)} {what}"
+        for objects, what in ((study.cts, "CT series"), (study.structure_sets, "RTSTRUCT"), (study.doses, "RTDOSE"))
+        if objects
+    ]
+    found = (
+        f"What was found: {', '.join(parts)}." if parts else "Nothing of the input is a CT, RTSTRUCT, RTPLAN or RTDOSE."
+    )
+    others = len(study.skipped) + len(study.problems)
+    return f"{found} Left out: {others} file{'s' if others > 1 else ''}." if others else found
 
 
 def _plan_name(plan: Plan) -> str:

@@ -67,7 +67,9 @@ def load_machine(name_or_path: str | Path) -> Machine:
         try:
             return parse_machine(path.read_text(encoding="utf-8"), path.name)
         except (OSError, UnicodeDecodeError) as e:
-            raise MachineError("MACHINE_UNREADABLE", f"The machine model cannot be read: {e}.", file=path.name) from e
+            raise MachineError(
+                "MACHINE_UNREADABLE", f"The machine model cannot be read: {why(e)}.", file=path.name
+            ) from e
     known = ", ".join(_shipped())
     raise MachineError(
         "MACHINE_UNKNOWN",
@@ -91,8 +93,23 @@ def parse_machine(text: str, file: str) -> Machine:
             "MACHINE_INVALID", f"The machine model is not YAML: {e}".replace("\n", " "), file=file
         ) from e
     except ValidationError as e:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'model'}: {p['msg']}" for p in e.errors()[:5])
-        raise MachineError("MACHINE_INVALID", f"The machine model breaks the schema: {problems}.", file=file) from e
+        raise MachineError("MACHINE_INVALID", f"The machine model breaks the schema: {problems(e)}.", file=file) from e
+
+
+def problems(error: ValidationError) -> str:
+    """The first things that break a schema, each with its field."""
+    return "; ".join(
+        f"{'.'.join(map(str, p['loc'])) or 'file'}: {_plain(p['type'], p['msg'])}" for p in error.errors()[:5]
+    )
+
+
+def _plain(kind: str, message: str) -> str:
+    return "should be keys with values" if kind == "model_type" else message
+
+
+def why(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read, in a few words."""
+    return (error.strerror or "unknown fault") if isinstance(error, OSError) else "it is not text in UTF-8"
 
 
 @cache

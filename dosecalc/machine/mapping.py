@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dosecalc.errors import MachineError
-from dosecalc.machine.library import load_machine, shipped_machines
+from dosecalc.machine.library import load_machine, problems, shipped_machines, why
 from dosecalc.machine.model import Machine
 from dosecalc.plan import Beam
 
@@ -89,7 +89,9 @@ class MachineMapping:
         try:
             return cls.from_text(path.read_text(encoding="utf-8"), path.name, path.parent)
         except (OSError, UnicodeDecodeError) as e:
-            raise MachineError("MAPPING_INVALID", f"The machine mapping cannot be read: {e}.", file=path.name) from e
+            raise MachineError(
+                "MAPPING_INVALID", f"The machine mapping cannot be read: {why(e)}.", file=path.name
+            ) from e
 
     @classmethod
     def from_text(cls, text: str, file: str = "mapping", folder: Path | None = None) -> MachineMapping:
@@ -97,8 +99,8 @@ class MachineMapping:
         try:
             parsed = _MappingFile.model_validate(yaml.safe_load(text))
         except (yaml.YAMLError, ValidationError) as e:
-            detail = str(e).replace("\n", " ")
-            raise MachineError("MAPPING_INVALID", f"The machine mapping is not valid: {detail}", file=file) from e
+            detail = problems(e) if isinstance(e, ValidationError) else " ".join(str(e).split())
+            raise MachineError("MAPPING_INVALID", f"The machine mapping is not valid: {detail}.", file=file) from e
         rules = []
         for r in parsed.rules:
             own_file = r.model.endswith((".yaml", ".yml", ".json"))

@@ -85,7 +85,9 @@ def check_supported(plan: Plan) -> None:
     lines = [f"beam {beam} has " + ", ".join(r.message for r in refusals if r.beam == beam) for beam in beams]
     raise PlanError(
         refusals[0].reason,
-        "The plan cannot be computed: " + "; ".join(lines) + ". Nothing was computed.",
+        "The plan cannot be computed: "
+        + "; ".join(lines)
+        + ". Nothing was computed: this is not modelled; docs/plan-support.md says what is.",
         beam=", ".join(beams),
         reasons=", ".join(dict.fromkeys(r.reason for r in refusals)),
     )
