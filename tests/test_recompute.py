@@ -14,6 +14,7 @@ from dosecalc.engine import QUANTITIES
 from dosecalc.errors import Cancelled, DicomError, GeometryError, InputError, MachineError, PatientError, PlanError
 from dosecalc.geometry import Grid
 from dosecalc.patient.hu import load_curve
+from dosecalc.patient.structures import Contour, Structure
 from dosecalc.plan import Modifier
 from dosecalc.recompute import GridRequest, RecomputeRequest, choose_case, recompute
 from dosecalc.recompute.region import dose_region
@@ -227,3 +228,13 @@ def test_requests_that_make_no_sense(make, reason):
     with pytest.raises(InputError) as caught:
         make()
     assert caught.value.reason == reason
+
+
+def test_a_tilted_structure_costs_its_dvh_not_the_dose(study):
+    """Contours in a plane that is not axial enclose no volume here: everything else is still there, and it is told."""
+    triangle = Contour(np.array([[0.0, 0.0, 0.0], [20.0, 0.0, 0.0], [0.0, 10.0, 15.0]]))
+    (drawn,) = study.structure_sets
+    tilted = replace(drawn, structures=(*drawn.structures, Structure(99, "Tilted", "ORGAN", (triangle,))))
+    computed = recompute(replace(study, structure_sets=(tilted,)), RecomputeRequest(grid=COARSE))
+    assert {d.name for d in computed.dvhs} == {s.name for s in drawn.structures}
+    assert any("structure 99" in n and "CONTOUR_NOT_AXIAL" in n for n in computed.notes)

@@ -107,9 +107,9 @@ def recompute(
         "dose",
         lambda: compute_dose(patient, case.plan, machines, settings, report.of_dose, report.cancelled),
     )
-    dvhs = _timed(seconds, "dvh", lambda: _dvhs(case.structures, dose, report))
+    dvhs, without = _timed(seconds, "dvh", lambda: _dvhs(case.structures, dose, report))
     report.at(1.0, "done")
-    notes = (*_without_ct(case, request), *case.notes, *patient.notes, *_reader_notes(case))
+    notes = (*_without_ct(case, request), *case.notes, *patient.notes, *_reader_notes(case), *without)
     return Recomputation(case, patient, dose, dvhs, seconds, tuple(dict.fromkeys(notes)), request)
 
 
@@ -213,18 +213,20 @@ def _grid_like(study: Study, uid: str) -> Grid:
     )
 
 
-def _dvhs(structures: StructureSet | None, dose: Dose, report: _Reporter) -> tuple[Dvh, ...]:
+def _dvhs(structures: StructureSet | None, dose: Dose, report: _Reporter) -> tuple[tuple[Dvh, ...], list[str]]:
+    """DVHs, and a note for each structure whose contours enclose no volume that can be found (tilted planes)."""
     if structures is None:
-        return ()
+        return (), []
     bin_gy = curve_bin_gy(float(dose.total_gy.max()))
-    dvhs = []
+    dvhs, without = [], []
     for number, structure in enumerate(structures.structures):
         share = number / len(structures.structures)
         report.at(_DOSE_DONE + (1 - _DOSE_DONE) * share, "dose-volume histograms")
-        if report.cancelled():
-            raise Cancelled
-        dvhs.append(compute_dvh(structure, dose.volume, bin_gy=bin_gy))
-    return tuple(dvhs)
+        try:
+            dvhs.append(compute_dvh(structure, dose.volume, bin_gy=bin_gy))
+        except PatientError as e:
+            without.append(f"no DVH of structure {structure.number}: {e.message} [{e.reason}]")
+    return tuple(dvhs), without
 
 
 def curve_bin_gy(maximum_gy: float) -> float:
