@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     "machines",
     multiple=True,
     metavar="NAME|FILE",
-    help="Machine model to compute with; repeat it for plans of several energies. See `dosecalc machine list`.",
+    help="Machine model to compute with; repeat it for plans of several energies. Without it, the plan's treatment "
+    "machines must be ones that a model claims by name. See `dosecalc machine list`.",
 )
 @click.option(
     "--machine-mapping",
@@ -64,11 +65,11 @@ if TYPE_CHECKING:
     help="What the dose is reported to: water_equivalent is dose to a water-equivalent medium of the local density, as "
     "clinical collapsed-cone engines report; medium is dose to the local medium (in bone some 5 % lower).",
 )
-@click.option("--hu-curve", default="", metavar="NAME|FILE", help="HU calibration curve.  [default: generic]")
+@click.option("--hu-curve", default="", metavar="NAME|FILE", help="HU calibration curve.  [default: generic-120kvp]")
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", show_default=True, help="Where to compute."
 )
-@click.option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads.  [default: all]")
+@click.option("--threads", type=click.IntRange(0, 1024), default=0, metavar="N", help="CPU threads.  [default: all]")
 @click.option("--server", metavar="HOST:PORT", help="Compute on this dosecalc server instead of here.")
 @tls_client_options
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
