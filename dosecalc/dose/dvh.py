@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,32 +211,6 @@ class Dvh:
         }
         out.update({f"{k}_gy": self.dose_at_volume(percent=p) for k, p in _DOSE_AT_PERCENT.items()})
         out.update({"d0_03cc_gy": self.dose_at_volume(cc=0.03), "d1cc_gy": self.dose_at_volume(cc=1.0)})
-        return out
-
-    def to_dict(self, *, curve: bool = True) -> dict[str, Any]:
-        """Everything as JSON-ready data: units in the names, ``None`` for what does not exist.
-
-        Parameters
-        ----------
-        curve : bool
-            Whether the cumulative curve comes along.
-        """
-        out: dict[str, Any] = {
-            "number": self.number,
-            "name": self.name,
-            "kind": self.kind,
-            "status": self.status,
-            "notes": list(self.notes),
-            "volume_cm3": self.volume_cm3,
-            "covered_cm3": self.covered_cm3,
-            "covered_fraction": self.covered_fraction,
-            "statistics": {k: None if math.isnan(v) else v for k, v in self.statistics().items()},
-        }
-        if curve:
-            out["cumulative"] = {
-                "dose_gy": [round(float(v), 6) for v in self.dose_gy],
-                "volume_cm3": [round(float(v), 6) for v in self.cumulative_cm3],
-            }
         return out
 
 
