@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from dosecalc_api.errors import DosecalcApiError, from_job_error, from_rpc_error
+from dosecalc_api.errors import DosecalcApiError, api_errors, succeeded
 from dosecalc_api.options import CHANNEL_OPTIONS, Tls
+from dosecalc_api.patience import PAUSE_S, Patience
 from dosecalc_api.results import DoseArray, UploadedStudy
 from dosecalc_api.transfer import Blob, Download, Source, gather, refs
 from dosecalc_api.v1 import (
@@ -26,16 +25,6 @@ from dosecalc_api.v1 import (
     study_pb2,
     study_pb2_grpc,
 )
-
-_RETRY_PAUSE_S = 0.3
-
-
-@contextmanager
-def _api_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from None
 
 
 class AsyncClient:
@@ -83,7 +72,7 @@ class AsyncClient:
 
     async def info(self) -> info_pb2.Info:
         """Version, devices, engines, limits."""
-        with _api_errors():
+        with api_errors():
             info: info_pb2.Info = await self._infos.GetInfo(info_pb2.GetInfoRequest(), timeout=self._timeout_s)
             return info
 
@@ -91,7 +80,7 @@ class AsyncClient:
         """All machine models."""
         machines: list[machine_pb2.Machine] = []
         token = ""
-        with _api_errors():
+        with api_errors():
             while True:
                 request = machine_pb2.ListMachinesRequest(page_token=token)
                 page = await self._machines.ListMachines(request, timeout=self._timeout_s)
@@ -103,11 +92,11 @@ class AsyncClient:
     async def upload_files(self, sources: Iterable[Source]) -> UploadedStudy:
         """Make a study of files, folders, zip archives or bytes, sending only what the server does not hold."""
         blobs = await asyncio.to_thread(gather, sources)
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         sent = 0
         while True:
             try:
-                with _api_errors():
+                with api_errors():
                     missing = await self._missing(blobs)
                     if missing:
                         await self._send(missing)
@@ -116,11 +105,12 @@ class AsyncClient:
                     study = await self._studies.CreateStudy(request, timeout=self._timeout_s)
                 return UploadedStudy.of(study, {b.sha256.hex(): b.label for b in blobs}, sent)
             except DosecalcApiError as error:
-                await patience.pause_or_raise(error)
+                patience.check(error)
+                await asyncio.sleep(PAUSE_S)
 
     async def delete_study(self, study: str) -> None:
         """Remove a study, its finished jobs and their results."""
-        with _api_errors():
+        with api_errors():
             await self._studies.DeleteStudy(study_pb2.DeleteStudyRequest(name=study), timeout=self._timeout_s)
 
     async def submit(self, request: dose_pb2.DoseRequest) -> dose_pb2.Job:
@@ -135,7 +125,7 @@ class AsyncClient:
         """All jobs, of one study or of all, newest first."""
         token = ""
         while True:
-            with _api_errors():
+            with api_errors():
                 request = dose_pb2.ListJobsRequest(study=study, page_token=token)
                 page = await self._doses.ListJobs(request, timeout=self._timeout_s)
             for job in page.jobs:
@@ -146,28 +136,25 @@ class AsyncClient:
 
     async def watch(self, name: str) -> AsyncIterator[dose_pb2.Job]:
         """The job now and after every change, until it is done."""
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         while True:
             try:
-                with _api_errors():
+                with api_errors():
                     async for job in self._doses.WatchJob(dose_pb2.WatchJobRequest(name=name)):
                         patience.renew()
                         yield job
                         if job.done:
                             return
             except DosecalcApiError as error:
-                await patience.pause_or_raise(error)
+                patience.check(error)
+                await asyncio.sleep(PAUSE_S)
 
     async def wait(self, name: str, on_change: Callable[[dose_pb2.Job], None] | None = None) -> dose_pb2.Job:
         """The job when it has succeeded; raises why it failed, or ``CANCELLED``."""
         async for job in self.watch(name):
             if on_change is not None:
                 on_change(job)
-        if job.state == dose_pb2.JOB_STATE_FAILED:
-            raise from_job_error(job.error)
-        if job.state == dose_pb2.JOB_STATE_CANCELLED:
-            raise DosecalcApiError("CANCELLED", "The job was cancelled.", grpc.StatusCode.CANCELLED)
-        return job
+        return succeeded(job)
 
     async def cancel(self, name: str) -> dose_pb2.Job:
         """Stop a job; the job after that."""
@@ -175,7 +162,7 @@ class AsyncClient:
 
     async def delete_job(self, name: str) -> None:
         """Forget a job that is done, and its results."""
-        with _api_errors():
+        with api_errors():
             await self._doses.DeleteJob(dose_pb2.DeleteJobRequest(name=name), timeout=self._timeout_s)
 
     async def download_dose(self, job: str, beam: int | None = None) -> bytes:
@@ -190,12 +177,12 @@ class AsyncClient:
 
     async def dvhs(self, job: str, structures: Sequence[str] = ()) -> list[dose_pb2.Dvh]:
         """Dose-volume histograms and statistics, of these structures or of all."""
-        with _api_errors():
+        with api_errors():
             request = dose_pb2.GetDvhsRequest(job=job, structures=structures)
             return [dvh async for dvh in self._doses.GetDvhs(request, timeout=self._timeout_s)]
 
     async def _job(self, method: str, request: object) -> dose_pb2.Job:
-        with _api_errors():
+        with api_errors():
             job: dose_pb2.Job = await getattr(self._doses, method)(request, timeout=self._timeout_s)
             return job
 
@@ -216,29 +203,14 @@ class AsyncClient:
         await self._studies.UploadBlobs(chunks())
 
     async def _download(self, download: Download) -> Download:
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         while True:
             try:
-                with _api_errors():
+                with api_errors():
                     async for response in self._doses.GetDose(download.request()):
                         patience.renew()
                         download.take(response)
                 return download
             except DosecalcApiError as error:
-                await patience.pause_or_raise(error)
-
-
-class _Patience:
-    """How much longer to put up with a server that is away."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.renew()
-
-    def renew(self) -> None:
-        self._until = time.monotonic() + self._seconds
-
-    async def pause_or_raise(self, error: DosecalcApiError) -> None:
-        if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > self._until:
-            raise error
-        await asyncio.sleep(_RETRY_PAUSE_S)
+                patience.check(error)
+                await asyncio.sleep(PAUSE_S)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import grpc
 
 from dosecalc_api.aio import AsyncClient
-from dosecalc_api.errors import DosecalcApiError, from_job_error, from_rpc_error
+from dosecalc_api.errors import DosecalcApiError, api_errors, succeeded
 from dosecalc_api.options import CHANNEL_OPTIONS, Tls, dose_request
+from dosecalc_api.patience import PAUSE_S, Patience
 from dosecalc_api.results import DoseArray, UploadedStudy
 from dosecalc_api.transfer import Blob, Download, Source, gather, refs
 from dosecalc_api.v1 import (
@@ -34,16 +34,6 @@ from dosecalc_api.v1 import (
 )
 
 __all__ = ["AsyncClient", "Client", "DoseArray", "DosecalcApiError", "Tls", "UploadedStudy", "dose_request"]
-
-_RETRY_PAUSE_S = 0.3
-
-
-@contextmanager
-def _api_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from None
 
 
 class Client:
@@ -112,7 +102,7 @@ class Client:
     def upload_files(self, sources: Iterable[Source]) -> UploadedStudy:
         """Make a study of files, folders, zip archives or bytes, sending only what the server does not hold."""
         blobs = gather(sources)
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         sent = 0
         while True:
             try:
@@ -124,7 +114,8 @@ class Client:
                 study = self._call(self._studies.CreateStudy, request)
                 return UploadedStudy.of(study, {b.sha256.hex(): b.label for b in blobs}, sent)
             except DosecalcApiError as error:
-                patience.pause_or_raise(error)
+                patience.check(error)
+                time.sleep(PAUSE_S)
 
     def delete_study(self, study: str) -> None:
         """Remove a study, its finished jobs and their results."""
@@ -155,17 +146,18 @@ class Client:
 
     def watch(self, name: str) -> Iterator[dose_pb2.Job]:
         """The job now and after every change, until it is done."""
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         while True:
             try:
-                with _api_errors():
+                with api_errors():
                     for job in self._doses.WatchJob(dose_pb2.WatchJobRequest(name=name)):
                         patience.renew()
                         yield job
                         if job.done:
                             return
             except DosecalcApiError as error:
-                patience.pause_or_raise(error)
+                patience.check(error)
+                time.sleep(PAUSE_S)
 
     def wait(self, name: str, on_change: Callable[[dose_pb2.Job], None] | None = None) -> dose_pb2.Job:
         """The job when it has succeeded.
@@ -178,11 +170,7 @@ class Client:
         for job in self.watch(name):
             if on_change is not None:
                 on_change(job)
-        if job.state == dose_pb2.JOB_STATE_FAILED:
-            raise from_job_error(job.error)
-        if job.state == dose_pb2.JOB_STATE_CANCELLED:
-            raise DosecalcApiError("CANCELLED", "The job was cancelled.", grpc.StatusCode.CANCELLED)
-        return job
+        return succeeded(job)
 
     def cancel(self, name: str) -> dose_pb2.Job:
         """Stop a job; the job after that."""
@@ -207,12 +195,12 @@ class Client:
 
     def dvhs(self, job: str, structures: Sequence[str] = ()) -> list[dose_pb2.Dvh]:
         """Dose-volume histograms and statistics, of these structures or of all."""
-        with _api_errors():
+        with api_errors():
             request = dose_pb2.GetDvhsRequest(job=job, structures=structures)
             return list(self._doses.GetDvhs(request, timeout=self._timeout_s))
 
     def _call(self, method: Callable[..., Any], request: object) -> Any:
-        with _api_errors():
+        with api_errors():
             return method(request, timeout=self._timeout_s)
 
     def _missing(self, blobs: Sequence[Blob]) -> list[Blob]:
@@ -222,33 +210,18 @@ class Client:
 
     def _send(self, blobs: Sequence[Blob]) -> None:
         limit = self.info().limits.max_chunk_bytes
-        with _api_errors():
+        with api_errors():
             self._studies.UploadBlobs(chunk for blob in blobs for chunk in blob.chunks(limit))
 
     def _download(self, download: Download) -> Download:
-        patience = _Patience(self._patience_s)
+        patience = Patience(self._patience_s)
         while True:
             try:
-                with _api_errors():
+                with api_errors():
                     for response in self._doses.GetDose(download.request()):
                         patience.renew()
                         download.take(response)
                 return download
             except DosecalcApiError as error:
-                patience.pause_or_raise(error)
-
-
-class _Patience:
-    """How much longer to put up with a server that is away."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.renew()
-
-    def renew(self) -> None:
-        self._until = time.monotonic() + self._seconds
-
-    def pause_or_raise(self, error: DosecalcApiError) -> None:
-        if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > self._until:
-            raise error
-        time.sleep(_RETRY_PAUSE_S)
+                patience.check(error)
+                time.sleep(PAUSE_S)

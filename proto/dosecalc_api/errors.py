@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -62,9 +63,29 @@ def from_rpc_error(error: grpc.RpcError) -> DosecalcApiError:
     return DosecalcApiError(code.name, call.details() or code.name, code)
 
 
-def from_job_error(error: dose_pb2.JobError) -> DosecalcApiError:
-    """The error of a job that FAILED."""
-    return DosecalcApiError(error.reason, error.message, _CODES[error.code], dict(error.metadata))
+@contextmanager
+def api_errors() -> Iterator[None]:
+    """Turn what gRPC raises, the sync or the asyncio library, into `DosecalcApiError`."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from None
+
+
+def succeeded(job: dose_pb2.Job) -> dose_pb2.Job:
+    """A job that is done, if it has a result.
+
+    Raises
+    ------
+    DosecalcApiError
+        Why it failed; reason ``CANCELLED`` when somebody cancelled it.
+    """
+    if job.state == dose_pb2.JOB_STATE_FAILED:
+        error = job.error
+        raise DosecalcApiError(error.reason, error.message, _CODES[error.code], dict(error.metadata))
+    if job.state == dose_pb2.JOB_STATE_CANCELLED:
+        raise DosecalcApiError("CANCELLED", "The job was cancelled.", grpc.StatusCode.CANCELLED)
+    return job
 
 
 def _from_status(status: status_pb2.Status) -> DosecalcApiError:
