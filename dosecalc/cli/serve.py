@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,32 +36,13 @@ import click
     is_flag=True,
     help="Listen beyond this machine without TLS: patient data then crosses the network in the clear.",
 )
-def serve(
-    listen: str,
-    store: Path,
-    workers: int,
-    max_queued: int | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    tls_client_ca: Path | None,
-    insecure: bool,
-) -> None:
+def serve(listen: str, store: Path, **options: Any) -> None:
     """Serve dose computations over gRPC until interrupted.
 
     The log on standard error says `listening` with the address when the server is ready; SIGTERM or Ctrl-C ends it in
     good order. What was uploaded, queued or finished is in the store, also after a crash.
     """
-    from dataclasses import replace
-
-    from dosecalc.errors import InputError
     from dosecalc_server.app import serve as serve_until_stopped
-    from dosecalc_server.config import Limits, ServerConfig, TlsFiles, parse_listen
+    from dosecalc_server.config import config_of
 
-    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
-        raise InputError("TLS_FILES", "TLS needs a certificate and its key (--tls-cert and --tls-key).", field="tls")
-    host, port = parse_listen(listen)
-    limits = Limits() if max_queued is None else replace(Limits(), max_queued_jobs=max_queued)
-    tls = TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
-    serve_until_stopped(
-        ServerConfig(store=store, host=host, port=port, tls=tls, insecure=insecure, workers=workers, limits=limits)
-    )
+    serve_until_stopped(config_of(listen, store, **options))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dosecalc.errors import DosecalcError
 from dosecalc_server.app import serve
-from dosecalc_server.config import Limits, ServerConfig, TlsFiles, parse_listen
+from dosecalc_server.config import config_of
 
 
 def main() -> int:
@@ -24,14 +24,8 @@ def main() -> int:
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
     parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="let in only clients certified by these")
     parser.add_argument("--insecure", action="store_true", help="listen beyond loopback in the clear")
-    args = parser.parse_args()
-    if (args.tls_cert is None) != (args.tls_key is None) or (args.tls_client_ca and not args.tls_cert):
-        parser.error("--tls-cert and --tls-key go together, and --tls-client-ca needs them")
-    tls = TlsFiles(args.tls_cert, args.tls_key, args.tls_client_ca) if args.tls_cert else None
     try:
-        host, port = parse_listen(args.listen)
-        limits = Limits(max_queued_jobs=args.max_queued)
-        serve(ServerConfig(args.store, host, port, tls, args.insecure, args.workers, limits))
+        serve(config_of(**vars(parser.parse_args())))
     except DosecalcError as error:
         print(error, file=sys.stderr)
         return 2

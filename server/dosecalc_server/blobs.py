@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dosecalc.errors import InputError, StoreError
-from dosecalc_server.disk import disk_errors, store_full, sync_directory
+from dosecalc_server.disk import disk_errors, store_full, sync
 
 _READ_BYTES = 1 << 20
 
@@ -65,11 +65,7 @@ class BlobFolder:
         """Move a finished file in; its digest and length."""
         with disk_errors():
             sha256, size = digest(file)
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(file)
             self._place(file, sha256)
         return sha256, size
 
@@ -104,7 +100,7 @@ class BlobFolder:
         target = self.path(sha256)
         target.parent.mkdir(exist_ok=True)
         os.replace(file, target)
-        sync_directory(target.parent)
+        sync(target.parent)
 
     def _require_room(self, size_bytes: int) -> None:
         with disk_errors():

@@ -119,6 +119,43 @@ class ServerConfig:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def config_of(
+    listen: str,
+    store: Path,
+    *,
+    workers: int = 1,
+    max_queued: int | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tls_client_ca: Path | None = None,
+    insecure: bool = False,
+) -> ServerConfig:
+    """Settings from the options of a command line.
+
+    Parameters
+    ----------
+    listen : str
+        As `parse_listen` takes it.
+    store, workers, insecure
+        As in `ServerConfig`.
+    max_queued : int, optional
+        Jobs that may wait; the default of `Limits` when None.
+    tls_cert, tls_key, tls_client_ca : Path, optional
+        As in `TlsFiles`.
+
+    Raises
+    ------
+    InputError
+        ``TLS_FILES`` or ``LISTEN_INVALID``.
+    """
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
+        raise InputError("TLS_FILES", "TLS needs a certificate and its key (--tls-cert and --tls-key).", field="tls")
+    host, port = parse_listen(listen)
+    limits = Limits() if max_queued is None else Limits(max_queued_jobs=max_queued)
+    tls = TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+    return ServerConfig(store, host, port, tls, insecure, workers, limits)
+
+
 def parse_listen(text: str) -> tuple[str, int]:
     """Host and port of ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` (loopback).
 

@@ -48,9 +48,9 @@ def disk_errors() -> Iterator[None]:
         raise StoreError("STORE_CORRUPT", "The server's index is damaged; restore it from a backup.") from error
 
 
-def sync_directory(folder: Path) -> None:
-    """Make a rename in this folder survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's content, or the renames in a folder, survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
