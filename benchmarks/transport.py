@@ -50,14 +50,14 @@ def sweep(shape: tuple[int, int, int], n_threads: int, repeat: int) -> dict[str,
     transport = ConeTransport(density, (0.25, 0.25, 0.25))
     directions = rng.normal(size=(24, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    rates = np.array([2.2, 8.0, 0.04, 0.9])
-    amplitude = np.zeros((4, 10))
-    amplitude[:, 0] = (0.01, 0.001, 0.01, -0.001)
+    rates = np.tile([2.2, 8.0, 0.04, 0.9], (len(directions), 1))
+    amplitudes = np.zeros((len(directions), 4, 10))
+    amplitudes[:, :, 0] = (0.01, 0.001, 0.01, -0.001)
     projection = np.array([[0.25, 0, 0, -20.0], [0, 0.25, 0, -20.0], [0, 0, 0.25, 90.0]])
 
     def run() -> None:
-        for d in directions:
-            transport.sweep(d, rates, amplitude, projection, 0.2)
+        for _ in transport.sweep(directions, rates, amplitudes, projection, 0.2):
+            pass
 
     with threads.limit(n_threads):
         transport.load(released, released)
@@ -137,7 +137,7 @@ def main() -> None:
     }
     print(f"kernels compiled or loaded in {compile_s:.1f} s; copy {bandwidth / 1e9:.1f} GB/s, so at most {limit:.2e}/s")
     print(f"{'volume':>18} {'threads':>8} {'voxel-cones/s':>14} {'per core':>10} {'of memory limit':>16}")
-    for shape in ((64, 80, 96), (120, 120, 128), (128, 128, 256)):
+    for shape in ((64, 80, 96), (120, 120, 128), (160, 192, 256)):
         for n in (1, 0):
             r = sweep(shape, n, args.repeat)
             result["sweeps"].append({"shape": shape, "threads": n, **r})

@@ -18,6 +18,13 @@ from dosecalc_kernels.cpu.terma import _path
 NO_TILT = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
 
 
+def swept(transport, directions, rates, amplitudes, projection=NO_TILT, max_tilt=1.0):
+    """The dose of some cones."""
+    for _ in transport.sweep(directions, rates, amplitudes, projection, max_tilt):
+        pass
+    return transport.dose()
+
+
 @pytest.fixture(scope="module")
 def kernel():
     energies, photons = spectrum_nodes(bare_machine().energies[0].spectrum)
@@ -54,14 +61,28 @@ def test_sweep_agrees_with_the_oracle(direction):
     kerma, scerma = rng.random((2, *shape)).astype(np.float32)
     direction = np.array(direction, float) / np.linalg.norm(direction)
     rates, amplitude = np.array([2.2, 8.0, 0.05, 0.9]), np.array([0.02, 0.003, 0.02, -0.001])
-    transport = ConeTransport(density, tuple(spacing))
-    transport.load(kerma, scerma)
-    polynomials = np.zeros((4, 10))
-    polynomials[:, 0] = amplitude
-    transport.sweep(direction, rates, polynomials, NO_TILT, 1.0)
+    polynomials = np.zeros((1, 4, 10))
+    polynomials[0, :, 0] = amplitude
     expected = cone_sweep(kerma, scerma, density, spacing, direction, rates, amplitude)
-    # float32 against float64: a few hundred steps of 6e-8 at most
-    assert_allclose(transport.dose(), expected, rtol=0, atol=2e-6 * expected.max())
+    for lanes in (True, False):
+        transport = ConeTransport(density, tuple(spacing), lanes=lanes)
+        transport.load(kerma, scerma)
+        dose = swept(transport, direction[None], rates[None], polynomials)
+        # float32 against float64: a few hundred steps of 6e-8 at most
+        assert_allclose(dose, expected, rtol=0, atol=2e-6 * expected.max())
+
+
+def test_lanes_and_sheets_sum_the_same_cones(cones):
+    rng = np.random.default_rng(5)
+    density = rng.uniform(0.05, 2.0, (14, 16, 40)).astype(np.float32)
+    kerma, scerma = rng.random((2, 14, 16, 40)).astype(np.float32)
+    doses = []
+    for lanes in (True, False):
+        transport = ConeTransport(density, (0.3, 0.25, 0.4), lanes=lanes)
+        transport.load(kerma, scerma)
+        doses.append(swept(transport, cones.directions, cones.rates, cones.amplitudes))
+    # the same terms in another order: float32 rounding of about a hundred cones
+    assert_allclose(doses[0], doses[1], rtol=0, atol=2e-6 * doses[1].max())
 
 
 def test_tilt_polynomials_act_where_the_ray_is_tilted():
@@ -74,12 +95,12 @@ def test_tilt_polynomials_act_where_the_ray_is_tilted():
     transport = ConeTransport(density, (0.2, 0.2, 0.2))
     transport.load(released, 0 * released)
     fast = np.array([1e4, 1.0, 1.0, 1.0])  # everything is deposited where it is released
-    transport.sweep(np.array([0.0, 0.0, 1.0]), fast, polynomials, projection, 1.0)
+    dose = swept(transport, np.array([[0.0, 0.0, 1.0]]), fast[None], polynomials[None], projection)
     iz, iy, ix = np.indices(density.shape)
     u, v = (0.2 * ix - 6.4) / (50 + 0.2 * iz), (0.2 * iy - 0.5) / (50 + 0.2 * iz)
     expected = sum(c * u**i * v**j for c, (i, j) in zip(polynomials[0], TILT_TERMS, strict=True))
     # amplitudes are taken as a parabola along a row: third order in 0.25, about 1e-3 of the polynomial's variation
-    assert_allclose(transport.dose(), expected, rtol=0, atol=2e-5)
+    assert_allclose(dose, expected, rtol=0, atol=2e-5)
 
 
 def test_energy_is_conserved(cones):
@@ -91,9 +112,8 @@ def test_energy_is_conserved(cones):
     for row, expected in ((0, 1.0), (2, None)):
         transport = ConeTransport(density, (0.4, 0.4, 0.4))
         transport.load(kerma if row == 0 else 0 * kerma, kerma if row == 2 else 0 * kerma)
-        for d, rates, amplitude in zip(cones.directions, cones.rates, cones.amplitudes, strict=True):
-            transport.sweep(d, rates, amplitude, NO_TILT, 1.0)
-        deposited = float(transport.dose().sum(dtype=np.float64))
+        dose = swept(transport, cones.directions, cones.rates, cones.amplitudes)
+        deposited = float(dose.sum(dtype=np.float64))
         released = 1.0 if expected else float(cones.amplitudes[:, 2:, 0].sum())
         # primary: all of it within the volume. Scatter: its slowest exponential has a mean path of 30 g/cm2, so up to
         # exp(-78/30) of what goes straight forward leaves; nothing may be made.
@@ -159,14 +179,13 @@ def test_bits_do_not_depend_on_threads(cones):
     rng = np.random.default_rng(11)
     density = rng.uniform(0.1, 2, (20, 22, 70)).astype(np.float32)
     kerma, scerma = rng.random((2, 20, 22, 70)).astype(np.float32)
-    results = []
     before = numba.get_num_threads()
-    for threads in (1, min(2, before)):
-        numba.set_num_threads(threads)
-        transport = ConeTransport(density, (0.3, 0.3, 0.3))
-        transport.load(kerma, scerma)
-        for d, rates, amplitude in zip(cones.directions, cones.rates, cones.amplitudes, strict=True):
-            transport.sweep(d, rates, amplitude, NO_TILT, 1.0)
-        results.append(transport.dose())
-    numba.set_num_threads(before)
-    assert np.array_equal(results[0], results[1])
+    for lanes in (True, False):
+        results = []
+        for threads in (1, min(2, before)):
+            numba.set_num_threads(threads)
+            transport = ConeTransport(density, (0.3, 0.3, 0.3), lanes=lanes)
+            transport.load(kerma, scerma)
+            results.append(swept(transport, cones.directions, cones.rates, cones.amplitudes))
+        numba.set_num_threads(before)
+        assert np.array_equal(results[0], results[1])

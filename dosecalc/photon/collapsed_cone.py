@@ -174,7 +174,7 @@ class CollapsedCone:
             )  # fmt: skip
 
     def _sweep(self, beam: Beam, group: TransportGroup, machine: Machine, cones: ConeSet) -> Iterator[int]:
-        """Sweep cone by cone, yielding how many are done."""
+        """Sweep some cones at a time, yielding how many are done."""
         gantry_from_patient = bld_from_patient(group.gantry_deg, 0.0, group.couch_deg, beam.patient_position)
         source = source_patient_mm(group.isocentre_patient_mm, gantry_from_patient, machine.sad_mm)
         # voxel indices to (x, y, depth) of the gantry frame, cm
@@ -183,9 +183,7 @@ class CollapsedCone:
         projection = np.column_stack([axes, origin])
         projection[2] *= -1
         directions = cones.directions @ gantry_from_patient
-        for n, (d, rates, amplitude) in enumerate(zip(directions, cones.rates, cones.amplitudes, strict=True)):
-            self._transport.sweep(d, rates, amplitude, projection, cones.max_tilt)
-            yield n + 1
+        yield from self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt)
 
 
 def _tilt_class(reach: float) -> float:

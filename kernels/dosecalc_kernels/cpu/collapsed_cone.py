@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numba import float32, njit, prange
@@ -19,10 +21,19 @@ VACUUM_G_CM3 = 0.01
 _LEAST_G_CM3 = 1e-5
 #: rows are swept in whole blocks of this many voxels: what is left over of a vector loop runs ten times slower
 _BLOCK = 32
+#: volumes up to this many voxels are swept in lanes of cones, larger ones in sheets of lines (see `ConeTransport`)
+_LANE_VOXELS = 2_000_000
+#: a lane has a dose of its own, so their number fixes the order of the sums, whatever the number of threads
+_LANES = 8
+#: cones between two looks at the caller: at most 0.2 s on two cores
+_CONES_AT_A_TIME = 24
 
 
 class ConeTransport:
     """Collapsed-cone transport through one density volume. Contract: `dosecalc_kernels.contract`, "cone transport".
+
+    Threads work side by side on the sheets of one cone in a large volume, and on cones (in lanes with a dose of their
+    own) in a small one, where a sheet is done before a second thread has woken up.
 
     Parameters
     ----------
@@ -30,13 +41,18 @@ class ConeTransport:
         Relative to water (g/cm3). Rows are swept between their first and last voxel above `VACUUM_G_CM3` (in whole
         blocks); beyond them the dose stays zero.
     spacing_cm : (dx, dy, dz)
+    lanes : bool, optional
+        Whether threads take cones instead of sheets; None decides by the size of the volume.
     """
 
-    def __init__(self, density: NDArray[np.float32], spacing_cm: tuple[float, float, float]) -> None:
+    def __init__(
+        self, density: NDArray[np.float32], spacing_cm: tuple[float, float, float], lanes: bool | None = None
+    ) -> None:
         self.shape = density.shape
         self.spacing_cm = spacing_cm
+        n = _LANES if (density.size <= _LANE_VOXELS if lanes is None else lanes) else 1
         # x rows serve the directions whose largest component is along z or y; the others need rows along y
-        self._layouts = (_Layout(density, (0, 1, 2)), _Layout(density, (2, 0, 1)))
+        self._layouts = (_Layout(density, (0, 1, 2), n), _Layout(density, (2, 0, 1), n))
 
     def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
         """Set what is released per mass, float32 [z, y, x], Gy (or Gy cm2); the dose is cleared."""
@@ -45,45 +61,75 @@ class ConeTransport:
 
     def sweep(
         self,
-        direction: NDArray[np.float64],
+        directions: NDArray[np.float64],
         rates: NDArray[np.float64],
-        amplitude: NDArray[np.float64],
+        amplitudes: NDArray[np.float64],
         projection: NDArray[np.float64],
         max_tilt: float,
-    ) -> None:
-        """Add the dose along one cone.
+    ) -> Iterator[int]:
+        """Add the dose along cones, some at a time; yields how many are done.
 
         Parameters
         ----------
-        direction : float64 [3]
-            Unit vector (x, y, z) along which energy travels, grid axes.
-        rates : float64 [4]
+        directions : float64 [cones, 3]
+            Unit vectors (x, y, z) along which energy travels, grid axes.
+        rates : float64 [cones, 4]
             cm2/g.
-        amplitude : float64 [4, 10]
+        amplitudes : float64 [cones, 4, 10]
             Tilt polynomials.
         projection : float64 [3, 4]
             From (ix, iy, iz, 1) to (x, y, depth) of the gantry frame; the tilt is (x, y) / depth.
         max_tilt : float
             Tilts are clipped to this: the range for which the polynomials hold.
         """
+        paths = [self._path(d) for d in directions]
+        rates32 = rates.astype(np.float32)
+        turned = np.ascontiguousarray(amplitudes.transpose(0, 2, 1))
+        done = 0
+        for which, layout in enumerate(self._layouts):
+            members = [n for n, path in enumerate(paths) if path.layout == which]
+            at_a_time = _CONES_AT_A_TIME if layout.lanes > 1 else 1
+            for first in range(0, len(members), at_a_time):
+                batch = members[first : first + at_a_time]
+                self._sweep_batch(
+                    layout, [paths[n] for n in batch], rates32[batch], turned[batch], projection, max_tilt
+                )
+                done += len(batch)
+                yield done
+
+    def _sweep_batch(
+        self,
+        layout: _Layout,
+        paths: list[_Path],
+        rates: NDArray[np.float32],
+        amplitudes: NDArray[np.float64],
+        projection: NDArray[np.float64],
+        max_tilt: float,
+    ) -> None:
+        whole = np.array([p.whole for p in paths], np.int64)
+        real = np.array([p.real for p in paths])
+        turned = np.array([projection[:, [*p.axes, 3]] for p in paths])
+        arrays = (layout.kerma, layout.scerma, layout.density, layout.dose, layout.row_lo, layout.row_hi)
+        kernel = _sweep_lanes if layout.lanes > 1 else _sweep_sheets
+        kernel(*arrays, layout.row_length, layout.row_inside, whole, real, rates, amplitudes, turned, max_tilt)
+
+    def _path(self, direction: NDArray[np.float64]) -> _Path:
+        """How the lines of a cone run through the volume."""
         steps = np.abs(direction) / np.array(self.spacing_cm)  # planes per cm along each axis
         # rounded, so that mirror images of a cone take the same decisions however their last bits differ
         axis = int(np.argmax(np.round(steps / steps.max(), 9)))  # 0 = x
-        layout = self._layouts[1 if axis == 0 else 0]
+        which = 1 if axis == 0 else 0
+        layout = self._layouts[which]
         # axes (x, y, z) of plane, sheet, row
-        plane, sheet, row = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
+        axes = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
+        plane, sheet, row = axes
         n = self.shape[::-1]
-        strides = layout.strides
-        row_strides = layout.row_strides
         shear = np.round(direction / np.array(self.spacing_cm) / steps[axis], 9)
-        _sweep(
-            layout.kerma, layout.scerma, layout.density, layout.dose,
-            n[plane], n[sheet], layout.row_length, layout.row_inside, strides[plane], strides[sheet],
-            layout.row_lo, layout.row_hi, row_strides[plane], row_strides[sheet],
-            bool(direction[axis] < 0), float(shear[sheet]), float(shear[row]), float(1.0 / steps[axis]),
-            rates.astype(np.float32), np.ascontiguousarray(amplitude.T),
-            np.ascontiguousarray(projection[:, [plane, sheet, row, 3]]), max_tilt,
+        whole = (
+            n[plane], n[sheet], layout.strides[plane], layout.strides[sheet],
+            layout.row_strides[plane], layout.row_strides[sheet], int(direction[axis] < 0),
         )  # fmt: skip
+        return _Path(which, axes, whole, (float(shear[sheet]), float(shear[row]), float(1.0 / steps[axis])))
 
     def dose(self) -> NDArray[np.float32]:
         """The dose of all sweeps since `load`, float32 [z, y, x], in the unit of the kerma."""
@@ -93,11 +139,21 @@ class ConeTransport:
         return total
 
 
+class _Path(NamedTuple):
+    """Lines of one cone: which layout serves them, the axes of planes, sheets and rows, and the kernel's numbers."""
+
+    layout: int
+    axes: tuple[int, int, int]
+    whole: tuple[int, ...]
+    real: tuple[float, float, float]
+
+
 class _Layout:
     """The volumes in one order of axes, rows padded to whole blocks, with the blocks that hold matter in every row."""
 
-    def __init__(self, density: NDArray[np.float32], order: tuple[int, int, int]) -> None:
+    def __init__(self, density: NDArray[np.float32], order: tuple[int, int, int], lanes: int) -> None:
         self._order = order
+        self.lanes = lanes
         turned = density.transpose(order)
         n0, n1, self.row_inside = turned.shape
         self._padded = (n0, n1, -(-self.row_inside // _BLOCK) * _BLOCK)
@@ -118,10 +174,11 @@ class _Layout:
     def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
         self.kerma = self._pad(kerma.transpose(self._order)).ravel()
         self.scerma = self._pad(scerma.transpose(self._order)).ravel()
-        self.dose = np.zeros_like(self.density)
+        self.dose = np.zeros(self.lanes * self.density.size, np.float32)
 
     def add_dose(self, total: NDArray[np.float32]) -> None:
-        turned = self.dose.reshape(self._padded)[..., : self.row_inside]
+        summed = self.dose.reshape(self.lanes, *self._padded).sum(0, dtype=np.float32)
+        turned = summed[..., : self.row_inside]
         total += turned.transpose(np.argsort(self._order))
 
     def _pad(self, turned: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,42 +188,70 @@ class _Layout:
 
 
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
-def _sweep(
-    kerma, scerma, density, dose,
-    n_plane, n_sheet, n_inner, n_inside, stride_plane, stride_sheet,
-    row_lo, row_hi, row_stride_plane, row_stride_sheet,
-    backwards, shear_sheet, shear_inner, step_cm,
-    rates, amplitude, projection, max_tilt,
+def _sweep_sheets(
+    kerma, scerma, density, dose, row_lo, row_hi, n_inner, n_inside,
+    whole, real, rates, amplitudes, projections, max_tilt,
 ):  # fmt: skip
-    """One cone. Every voxel belongs to exactly one line, so sheets write to voxels of their own: no race, no order."""
+    """One cone of a large volume: threads share its sheets, which write to voxels of their own."""
+    reach = math.ceil(abs(real[0, 0]) * (whole[0, 0] - 1) / 2.0) + 1
+    for line_sheet in prange(-reach, whole[0, 1] + reach):
+        _sheet(
+            kerma, scerma, density, dose, 0, row_lo, row_hi, n_inner, n_inside, line_sheet,
+            whole[0], real[0], rates[0], amplitudes[0], projections[0], max_tilt,
+        )  # fmt: skip
+
+
+@njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
+def _sweep_lanes(
+    kerma, scerma, density, dose, row_lo, row_hi, n_inner, n_inside,
+    whole, real, rates, amplitudes, projections, max_tilt,
+):  # fmt: skip
+    """Several cones of a small volume: each lane takes every eighth cone and has a dose of its own."""
+    for lane in prange(_LANES):
+        for cone in range(lane, len(whole), _LANES):
+            reach = math.ceil(abs(real[cone, 0]) * (whole[cone, 0] - 1) / 2.0) + 1
+            for line_sheet in range(-reach, whole[cone, 1] + reach):
+                _sheet(
+                    kerma, scerma, density, dose, lane * density.size, row_lo, row_hi, n_inner, n_inside, line_sheet,
+                    whole[cone], real[cone], rates[cone], amplitudes[cone], projections[cone], max_tilt,
+                )  # fmt: skip
+
+
+@njit(fastmath=_FASTMATH, error_model="numpy")
+def _sheet(
+    kerma, scerma, density, dose, dose_start, row_lo, row_hi, n_inner, n_inside, line_sheet,
+    whole, real, rates, amplitude, projection, max_tilt,
+):  # fmt: skip
+    """The lines of one sheet of one cone, plane by plane. Every voxel belongs to exactly one line of a cone."""
+    n_plane, n_sheet, stride_plane, stride_sheet, row_stride_plane, row_stride_sheet, backwards = whole
+    shear_sheet, shear_inner, step_cm = real
     half = (n_plane - 1) / 2.0
-    reach_sheet = math.ceil(abs(shear_sheet) * half) + 1
     reach_inner = math.ceil(abs(shear_inner) * half) + 1
     step = float32(step_cm)
-    for line_sheet in prange(-reach_sheet, n_sheet + reach_sheet):
-        pitch = n_inner + 2 * reach_inner
-        state = np.zeros(4 * pitch, np.float32)
-        q = np.empty((4, 3), np.float32)
-        nodes = np.empty((3, 4))
-        for k in range(n_plane):
-            plane = n_plane - 1 - k if backwards else k
-            sheet = line_sheet + int(np.rint(shear_sheet * (k - half)))
-            if sheet < 0 or sheet >= n_sheet:
-                continue
-            row = plane * row_stride_plane + sheet * row_stride_sheet
-            lo, hi = row_lo[row], row_hi[row]
-            n = hi - lo
-            if n <= 0:
-                continue
-            begin, extent = _row_amplitudes(
-                amplitude, projection, max_tilt, plane, sheet, lo, min(hi, n_inside) - 1, q, nodes
-            )
-            base = plane * stride_plane + sheet * stride_sheet + lo
-            off = lo - int(np.rint(shear_inner * (k - half))) + reach_inner
-            _row(
-                kerma, scerma, density, dose, state, np.uint64(base), np.uint64(off), np.uint64(pitch), np.uint64(n),
-                rates, q, begin - float32(lo), extent, step,
-            )  # fmt: skip
+    pitch = n_inner + 2 * reach_inner
+    state = np.zeros(4 * pitch, np.float32)
+    q = np.empty((4, 3), np.float32)
+    nodes = np.empty((3, 4))
+    for k in range(n_plane):
+        plane = n_plane - 1 - k if backwards else k
+        sheet = line_sheet + int(np.rint(shear_sheet * (k - half)))
+        if sheet < 0 or sheet >= n_sheet:
+            continue
+        row = plane * row_stride_plane + sheet * row_stride_sheet
+        lo, hi = row_lo[row], row_hi[row]
+        n = hi - lo
+        if n <= 0:
+            continue
+        begin, extent = _row_amplitudes(
+            amplitude, projection, max_tilt, plane, sheet, lo, min(hi, n_inside) - 1, q, nodes
+        )
+        base = plane * stride_plane + sheet * stride_sheet + lo
+        line = lo - int(np.rint(shear_inner * (k - half))) + reach_inner
+        _row(
+            kerma, scerma, density, dose, state,
+            np.uint64(base), np.uint64(dose_start + base), np.uint64(line), np.uint64(pitch), np.uint64(n),
+            rates, q, begin - float32(lo), extent, step,
+        )  # fmt: skip
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
@@ -219,7 +304,7 @@ def _within_tilt(x, px, w, pw, limit, begin, end):
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _row(kerma, scerma, density, dose, state, base, line, pitch, n, rates, q, begin, extent, step):
+def _row(kerma, scerma, density, dose, state, base, to, line, pitch, n, rates, q, begin, extent, step):
     """One row of voxels of one cone: four exponentials, two driven by the collision kerma, two by the scerma.
 
     With R the energy fluence that enters, S the energy emitted per mass, l the water-equivalent step and a the rate,
@@ -255,4 +340,4 @@ def _row(kerma, scerma, density, dose, state, base, line, pitch, n, rates, q, be
         state[line1 + i] -= g1
         state[line2 + i] -= g2
         state[line3 + i] -= g3
-        dose[base + i] += ((e0 + e1) + (e2 + e3)) + ((g0 + g1) + (g2 + g3)) / ell
+        dose[to + i] += ((e0 + e1) + (e2 + e3)) + ((g0 + g1) + (g2 + g3)) / ell

@@ -35,10 +35,11 @@ def warm_up() -> float:
         return 0.0
     start = time.perf_counter()
     one = np.ones((2, 2, 2), np.float32)
-    transport = ConeTransport(one, (1.0, 1.0, 1.0))
-    transport.load(one, one)
     projection = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
-    transport.sweep(np.array([0.0, 0.0, 1.0]), np.ones(4), np.zeros((4, 10)), projection, 1.0)
+    for lanes in (True, False):
+        transport = ConeTransport(one, (1.0, 1.0, 1.0), lanes=lanes)
+        transport.load(one, one)
+        list(transport.sweep(np.array([[0.0, 0.0, 1.0]]), np.ones((1, 4)), np.zeros((1, 4, 10)), projection, 1.0))
     spectrum, release = np.ones(2, np.float32), np.ones((1, 2), np.float32)
     add_terma(
         one.copy(), one.copy(), one, one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3),
