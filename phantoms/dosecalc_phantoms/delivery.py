@@ -29,7 +29,7 @@ STEP_SHARE = 0.001
 _FENCE_HALF_MM = (80.0, 50.0)
 _LEAF_LIMIT_MM = 195.0
 #: (lower, upper, lowest row, highest row) of an opening without any symmetry: two rectangles
-_ODD_SHAPE = ((-20.0, 35.0, -25.0, 10.0), (5.0, 35.0, 10.0, 40.0))
+ODD_SHAPE = ((-20.0, 35.0, -25.0, 10.0), (5.0, 35.0, 10.0, 40.0))
 _ODD_JAWS = ((-20.0, 35.0), (-25.0, 40.0))
 #: openings of the three segments, with their shares
 _STEPS = ((0.5, -30.0, 5.0), (0.3, -5.0, 35.0), (0.2, -15.0, 15.0))
@@ -91,13 +91,13 @@ def open_share(sweeps: tuple[Sweep, ...], x_mm: FloatArray) -> FloatArray:
 def picket_fence(setup: PlanSetup) -> tuple[Beam, ...]:
     """Five strips of 10 mm, 30 mm apart, from gantry 0, in one dynamic beam."""
     x, y = ((-h, h) for h in _FENCE_HALF_MM)
-    return (_swept(setup, picket_fence_sweeps(), x, y, "Picket fence"),)
+    return (swept_gap(setup, picket_fence_sweeps(), x, y, "Picket fence"),)
 
 
 def sliding_gap(setup: PlanSetup) -> tuple[Beam, ...]:
     """A gap of 10 mm that slides evenly over the open field of the setup, from gantry 0."""
     x, y = ((-f / 2, f / 2) for f in setup.field_mm)
-    return (_swept(setup, (sliding_gap_sweep(setup.field_mm[0]),), x, y, "Sliding gap"),)
+    return (swept_gap(setup, (sliding_gap_sweep(setup.field_mm[0]),), x, y, "Sliding gap"),)
 
 
 def constant_arc(setup: PlanSetup) -> tuple[Beam, ...]:
@@ -129,7 +129,7 @@ def arc_of(setup: PlanSetup, start_deg: float, sweep_deg: float) -> Beam:
 def arc_as_fields(setup: PlanSetup, start_deg: float, sweep_deg: float, fields: int) -> tuple[Beam, ...]:
     """The same arc as static fields in the middles of equal parts, each of which gets its share of the meterset."""
     angles = start_deg + (np.arange(fields) + 0.5) * sweep_deg / fields
-    return tuple(_odd_field(setup, n, float(a) % 360.0, 0.0, 0.0) for n, a in enumerate(angles, start=1))
+    return tuple(odd_field(setup, n, float(a) % 360.0, 0.0, 0.0) for n, a in enumerate(angles, start=1))
 
 
 def stepped(setup: PlanSetup) -> tuple[Beam, ...]:
@@ -155,7 +155,7 @@ def stepped_as_dynamic(setup: PlanSetup) -> tuple[Beam, ...]:
 
 def rotated(setup: PlanSetup) -> tuple[Beam, ...]:
     """Fields whose couch and collimator rotations undo each other: see `unrotated`."""
-    return _odd_field(setup, 1, 0.0, 35.0, 35.0), _odd_field(setup, 2, 40.0, 180.0, 180.0)
+    return odd_field(setup, 1, 0.0, 35.0, 35.0), odd_field(setup, 2, 40.0, 180.0, 180.0)
 
 
 def unrotated(setup: PlanSetup) -> tuple[Beam, ...]:
@@ -164,7 +164,7 @@ def unrotated(setup: PlanSetup) -> tuple[Beam, ...]:
     From gantry 0 couch and collimator turn about the same axis; with the couch turned by 180 degrees gantry 40 enters
     the patient where gantry 320 does otherwise.
     """
-    return _odd_field(setup, 1, 0.0, 0.0, 0.0), _odd_field(setup, 2, 320.0, 0.0, 0.0)
+    return odd_field(setup, 1, 0.0, 0.0, 0.0), odd_field(setup, 2, 320.0, 0.0, 0.0)
 
 
 #: the plans by name
@@ -179,13 +179,14 @@ DELIVERY_PLANS: dict[str, Callable[[PlanSetup], tuple[Beam, ...]]] = {
 }
 
 
-def _swept(
+def swept_gap(
     setup: PlanSetup,
     sweeps: tuple[Sweep, ...],
     jaw_x_mm: tuple[float, float],
     jaw_y_mm: tuple[float, float],
     name: str,
 ) -> Beam:
+    """A beam from gantry 0 in which all leaf pairs move as one gap, sweep after sweep."""
     mlc = mlc_of(setup.machine_name)
     given = np.concatenate([[0.0], np.cumsum([s.share for s in sweeps])])
     middles = [sweeps[0].start_mm] + [s.stop_mm for s in sweeps]
@@ -217,7 +218,8 @@ def _stepping_beam(setup: PlanSetup, states: list[tuple[float, int]], name: str)
     return beam_of(setup, 1, name, mlc, tuple(points))
 
 
-def _odd_field(setup: PlanSetup, number: int, gantry: float, collimator: float, couch: float) -> Beam:
+def odd_field(setup: PlanSetup, number: int, gantry: float, collimator: float, couch: float) -> Beam:
+    """A static field of an opening without any symmetry; angles in degrees."""
     mlc = mlc_of(setup.machine_name)
     leaves = _odd_leaves(mlc)
     points = tuple(
@@ -240,6 +242,6 @@ def _odd_field(setup: PlanSetup, number: int, gantry: float, collimator: float, 
 def _odd_leaves(mlc: MlcGeometry) -> FloatArray:
     middles = (mlc.boundaries_mm[1:] + mlc.boundaries_mm[:-1]) / 2
     leaves = np.full((mlc.n_pairs, 2), sum(_ODD_JAWS[0]) / 2)
-    for lower, upper, from_row, to_row in _ODD_SHAPE:
+    for lower, upper, from_row, to_row in ODD_SHAPE:
         leaves[(middles > from_row) & (middles < to_row)] = lower, upper
     return leaves
