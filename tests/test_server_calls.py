@@ -454,6 +454,7 @@ def test_a_store_that_cannot_be_made_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         Server(config(tmp_path / "file"))
     assert caught.value.reason == "STORE_IO"
+    assert caught.value.where["directory"] == str(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

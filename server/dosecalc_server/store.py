@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -39,8 +40,7 @@ class Store:
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root = root.resolve()
-        with disk_errors():
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(self.root)
         self._lock = _lock(self.root / "lock")
         # a file that one caller finds unused must not be what another is about to enter into the index
         self._content = threading.Lock()
@@ -151,6 +151,21 @@ class Store:
 def study_hash(digests: Iterable[str]) -> str:
     """Name of the study that is this set of blobs: SHA-256 over their sorted digests, as hexadecimal digits."""
     return hashlib.sha256("\n".join(sorted(set(digests))).encode()).hexdigest()
+
+
+def _make(root: Path) -> None:
+    """The store's directory, or a word to the operator why it cannot be one."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as cause:
+        raise StoreError(
+            "STORE_IO",
+            f"The store cannot be kept in this directory ({cause.strerror}); choose one that the server's account may "
+            "make and write (--store).",
+            directory=root,
+        ) from cause
 
 
 def _lock(file: Path) -> int:
