@@ -57,7 +57,7 @@ def gamma_pass_rates(clinical: Volume, computed: NDArray[np.floating[Any]]) -> d
     for percent, mm in GAMMAS:
         values = pymedphys.gamma(
             axes, reference, axes, evaluated, percent, mm, lower_percent_dose_cutoff=THRESHOLD_PERCENT,
-            interp_fraction=10, max_gamma=1.01, skip_once_passed=True, quiet=True,
+            interp_fraction=10, max_gamma=1.01, skip_once_passed=True,
             global_normalisation=float(clinical.values.max()),
         )  # fmt: skip
         high = values[reference > 0.5 * reference.max()]
