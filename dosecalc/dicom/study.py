@@ -21,6 +21,8 @@ from dosecalc.patient.structures import StructureSet
 from dosecalc.plan import Plan
 
 _T = TypeVar("_T")
+#: that a message names; an archive may hold a hundred plans
+_MOST_CHOICES = 12
 #: how an object is chosen, and the option of the command line and field of a request that do it
 _NAMED_BY = {"PLAN": "UID or label", "STRUCTURE_SET": "UID", "CT": "UID"}
 _OPTIONS = {
@@ -369,7 +371,9 @@ class _Selection:
     def only(self, hits: Sequence[_T], choices: Sequence[_T], code: str, what: str, name: Callable[[_T], str]) -> _T:
         if len(hits) == 1:
             return hits[0]
-        known = "; ".join(map(name, choices)) or "none"
+        known = "; ".join(map(name, choices[:_MOST_CHOICES])) or "none"
+        if len(choices) > _MOST_CHOICES:
+            known += f"; and {len(choices) - _MOST_CHOICES} more"
         if not hits:
             raise StudyError(
                 f"{code}_UNKNOWN", f"No {what} that can be read has this {_NAMED_BY[code]}. There are: {known}."
