@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import shapely
 
+from dosecalc.cli.app import run
+from dosecalc.dicom.study import load_study
+from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.errors import InputError
+from dosecalc.geometry import Grid
 from dosecalc.machine import load_machine
+from dosecalc.patient.hu import load_curve
 from dosecalc.patient.structures import Structure
 from dosecalc.photon.fluence import check_geometry
 from dosecalc.plan import check_supported, technique
@@ -204,6 +209,9 @@ def test_plan_is_deliverable(case, phantoms):
         assert technique(beam) in ("STATIC", "STEP_AND_SHOOT")
         for point in beam.control_points:
             assert np.all(point.leaves_mm[:, 1] >= point.leaves_mm[:, 0])
+            # closed leaves leak where they meet: behind a jaw
+            closed = point.leaves_mm[:, 0] == point.leaves_mm[:, 1]
+            assert np.all(point.leaves_mm[closed, 0] < point.jaw_x_mm[0] - 5.0)
         # the isocentre lies in the middle of a slab of 30 x 20 cm
         gantry = np.deg2rad(beam.control_points[0].gantry_deg)
         depth = min(100.0 / max(abs(np.cos(gantry)), 1e-9), 150.0 / max(abs(np.sin(gantry)), 1e-9))
@@ -233,6 +241,49 @@ def test_multi_target_gives_the_central_target_most(phantoms):
             if a.leaves_mm[row, 0] < 0.0 < a.leaves_mm[row, 1]
         )
     assert reached == pytest.approx({"central": 1.0, "superior": 0.5, "inferior": 0.25})
+
+
+def dose_in(phantom):
+    """Dose on voxels of 5 mm around the isocentre, and the mean over the voxels of a structure."""
+    grid = Grid.covering((-60.0, -60.0, -70.0), (60.0, 60.0, 70.0), (5.0, 5.0, 5.0))
+    patient = phantom.patient(load_curve(), Grid.covering((-150, -100, -150), (150, 100, 150), (5.0, 5.0, 5.0)))
+    machine = load_machine("generic-6mv-millennium120")
+    dose = compute_dose(patient, phantom.plan, machine, DoseSettings(grid=grid)).total_gy
+    z, y, x = np.meshgrid(grid.z_mm, grid.y_mm, grid.x_mm, indexing="ij")
+    points = np.stack([x, y, z], axis=-1)
+
+    def mean(name):
+        return float(dose[next(d for d in phantom.drawn if d.name == name).shape.contains(points)].mean())
+
+    def at(z_mm):
+        middle = np.argmin(np.abs(grid.y_mm)), np.argmin(np.abs(grid.x_mm))
+        return float(dose[np.argmin(np.abs(grid.z_mm - z_mm)), middle[0], middle[1]])
+
+    return mean, at
+
+
+def test_multi_target_dose_falls_in_the_reports_steps(phantoms):
+    _, at = dose_in(phantoms["tg119-multi-target"])
+    central = at(0.0)
+    # half and a quarter of the meterset; on top of that what the neighbours scatter and the leaves let through, 5 to
+    # 10 % of the segments that leave a target out
+    assert 0.5 < at(40.0) / central < 0.6
+    assert 0.25 < at(-40.0) / central < 0.35
+
+
+def test_core_gets_less_than_the_target_around_it(phantoms):
+    mean, _ = dose_in(phantoms["tg119-c-shape"])
+    # covered for three fifths of the meterset wherever a beam sees it; scattered dose comes to a third of that
+    assert mean("Core") < 0.8 * mean("C-shape PTV")
+
+
+def test_command_line_writes_them(tmp_path):
+    assert run(["phantom", "tg119-multi-target", "--output", str(tmp_path), "--spacing", "10"]) == 0
+    study = load_study(tmp_path)
+    (plan,), (structures,) = study.plans, study.structure_sets
+    assert not study.problems
+    assert plan.label == "tg119-multi-targ" and len(plan.beams) == 7
+    assert {s.name for s in structures.structures} >= {"External", "Central target"}
 
 
 def test_agility_plan_is_deliverable_too():

@@ -20,6 +20,8 @@ Point = tuple[float, float, float]
 _SIMPLIFY_MM = 0.3
 #: leaf openings that are narrower are not worth delivering
 _SMALLEST_GAP_MM = 5.0
+#: closed pairs meet this far beside the open part: what leaks between rounded leaf ends must not fall on the target
+PARKED_MM = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,9 @@ class Aperture:
     Parameters
     ----------
     leaves_mm : float64 [n_pairs, 2]
-        At the isocentre plane; pairs that see nothing are closed.
+        At the isocentre plane; pairs that see nothing are closed, beside the open part.
     jaw_x_mm, jaw_y_mm : (lower, upper)
-        Around the open part.
+        Around the open part; along the leaves they hide where the closed pairs meet.
     area_mm2 : float
         Open area at the isocentre plane.
     """
@@ -40,6 +42,12 @@ class Aperture:
     jaw_x_mm: tuple[float, float]
     jaw_y_mm: tuple[float, float]
     area_mm2: float
+
+    def parked(self, position_mm: float) -> FloatArray:
+        """Leaves with the closed pairs elsewhere, float64 [n_pairs, 2]: jaws may be set for several apertures."""
+        leaves = self.leaves_mm.copy()
+        leaves[leaves[:, 1] <= leaves[:, 0]] = round(position_mm, 2)
+        return leaves
 
 
 def beams_eye_view(
@@ -128,7 +136,7 @@ def _aperture(leaves: FloatArray, opened: NDArray[np.bool_], mlc: MlcGeometry) -
     # a plan states positions to a hundredth of a millimetre
     leaves = np.round(leaves, 2) + 0.0
     lower, upper = float(leaves[opened, 0].min()), float(leaves[opened, 1].max())
-    leaves[~opened] = round((lower + upper) / 2, 2)
+    leaves[~opened] = round(lower - PARKED_MM, 2)
     (where,) = np.nonzero(opened)
     across = float(mlc.boundaries_mm[where[0]]), float(mlc.boundaries_mm[where[-1] + 1])
     area = float((leaves[:, 1] - leaves[:, 0]) @ np.diff(mlc.boundaries_mm))

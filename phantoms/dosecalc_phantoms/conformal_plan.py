@@ -11,9 +11,9 @@ import shapely
 from dosecalc.errors import InputError
 from dosecalc.patient.structures import Contour, Structure
 from dosecalc.plan import Beam, MlcGeometry
-from dosecalc_phantoms.conform import Aperture, beams_eye_view, beside, conform
+from dosecalc_phantoms.conform import PARKED_MM, Aperture, beams_eye_view, beside, conform
 from dosecalc_phantoms.model import Drawn
-from dosecalc_phantoms.plans import SAD_MM, PlanSetup, beam_of, mlc_of, point_of
+from dosecalc_phantoms.plans import SAD_MM, PlanSetup, beam_of, has_jaws_along_leaves, mlc_of, point_of
 
 #: room for the penumbra around the target
 MARGIN_MM = 5.0
@@ -103,12 +103,15 @@ def _step_and_shoot(
         (min(getattr(a, jaw)[0] for _, a in segments), max(getattr(a, jaw)[1] for _, a in segments))
         for jaw in ("jaw_x_mm", "jaw_y_mm")
     )
+    park = x[0] - PARKED_MM
+    if not has_jaws_along_leaves(setup.machine_name):
+        x = park, x[1]  # what the plan calls jaws stands behind all leaves
     points = []
     given = 0.0
     for i, (weight, aperture) in enumerate(segments):
         after = 1.0 if i == len(segments) - 1 else round(given + weight, 6)
         points += [
-            point_of(setup, 2 * i + k, share, gantry, jaw_x_mm=x, jaw_y_mm=y, leaves=aperture.leaves_mm)
+            point_of(setup, 2 * i + k, share, gantry, jaw_x_mm=x, jaw_y_mm=y, leaves=aperture.parked(park))
             for k, share in enumerate((given, after))
         ]
         given = after

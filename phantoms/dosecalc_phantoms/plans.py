@@ -68,6 +68,11 @@ def mlc_of(machine_name: str) -> MlcGeometry:
     return agility() if machine_name.endswith("AGIL") else millennium120()
 
 
+def has_jaws_along_leaves(machine_name: str) -> bool:
+    """Whether jaws stand behind the leaf ends: Agility has none (IEC 61217 X)."""
+    return not machine_name.endswith("AGIL")
+
+
 def static_plan(setup: PlanSetup) -> tuple[Beam, ...]:
     """One open field from gantry 0."""
     return (_open_beam(setup, 1, "Anterior", 0.0),)
