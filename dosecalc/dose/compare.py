@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -253,13 +255,19 @@ def compare(
     )
     difference = on_grid(evaluated, reference.grid).values - reference.values
     counted = (reference.values >= found.threshold_gy) & ~np.isnan(difference)
+
+    def of(structure: Structure) -> StructureComparison:
+        return _compare_structure(structure, reference, evaluated, found, difference, counted)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # DVH kernels leave the interpreter to others
+        compared = tuple(pool.map(of, structures))
     return Comparison(
         gamma=found,
         difference_gy=Volume(reference.grid, difference),
         difference=DoseDifference.of(difference[counted], found.normalisation_gy),
         reference_max_gy=float(reference.values.max()),
         evaluated_max_gy=float(evaluated.values.max()),
-        structures=tuple(_compare_structure(s, reference, evaluated, found, difference, counted) for s in structures),
+        structures=compared,
         notes=_notes(found, counted),
     )
 

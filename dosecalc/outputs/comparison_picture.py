@@ -36,6 +36,7 @@ _PLANES = (
 )
 _AXIS_NAMES = "xyz"
 _MOST_STRUCTURES = 14
+_AROUND_MM = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ def draw_comparison(
     centre = centre_mm or comparison.worst_mm
     planes = [p for p in _PLANES if min(reference.grid.shape[2 - p[2]], reference.grid.shape[2 - p[3]]) > 1]
     layers = _layers(comparison, reference)
+    region = _region(comparison, reference)
     figure = Figure(figsize=(15.0, 13.0), dpi=100, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     panels = figure.add_gridspec(
@@ -87,7 +89,7 @@ def draw_comparison(
     for row, layer in enumerate(layers):
         for column, plane in enumerate(planes):
             axes = figure.add_subplot(panels[row, column])
-            image = _draw_plane(axes, layer, plane, centre, structures)
+            image = _draw_plane(axes, layer, plane, centre, region, structures)
             if column == len(planes) - 1:
                 _draw_scale(figure, axes, image, layer.name)
         if not planes:
@@ -130,6 +132,7 @@ def _draw_plane(
     layer: _Layer,
     plane: tuple[str, int, int, int, tuple[str, str, str, str]],
     centre: tuple[float, float, float],
+    region: tuple[tuple[float, float], ...],
     structures: Sequence[Structure],
 ) -> AxesImage:
     name, normal, across, up, letters = plane
@@ -147,8 +150,9 @@ def _draw_plane(
     )
     for structure in structures[:_MOST_STRUCTURES]:
         _draw_outline(axes, grid, structure, plane, position)
-    if up == 1:
-        axes.invert_yaxis()
+    (a, b), (c, d) = region[across], region[up]
+    axes.set_xlim(a, b)
+    axes.set_ylim((d, c) if up == 1 else (c, d))
     axes.set_aspect("equal")
     axes.tick_params(colors=_FAINT, labelsize=7.5, length=2)
     for spine in axes.spines.values():
@@ -160,6 +164,19 @@ def _draw_plane(
     heading = f"{name}, {_AXIS_NAMES[normal]} = {position:.1f} mm: {layer.name}"
     axes.set_title(heading, color=_INK, fontsize=9.5, loc="left", pad=4)
     return image
+
+
+def _region(comparison: Comparison, reference: Volume) -> tuple[tuple[float, float], ...]:
+    """Bounds along x, y, z of where there is dose to compare, with a little around it, mm."""
+    grid, above = reference.grid, reference.values >= comparison.gamma.threshold_gy
+    bounds = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != 2 - axis)
+        at = _centres(grid, axis)[above.any(axis=others)]
+        if not len(at):
+            at = _centres(grid, axis)
+        bounds.append((max(at[0] - _AROUND_MM, grid.lower_mm[axis]), min(at[-1] + _AROUND_MM, grid.upper_mm[axis])))
+    return tuple(bounds)
 
 
 def _draw_outline(

@@ -17,7 +17,11 @@ from numba import njit, prange
 _CHUNK = 256
 _TASKS = 64
 #: steps of the minimisation in one cell, in which the dose is nearly linear
-_STEPS = 6
+_STEPS = 40
+#: mixed difference of a cell's corners, in dose criteria, up to which its dose counts as linear
+_TWIST = 1.0
+#: cells that are more twisted are divided into parts that are less, at most as many along each axis
+_MOST_PARTS = 4
 #: a squared gamma that is no better than this share below the last one ends the minimisation in a cell
 _STILL = 1e-7
 #: by how much a point may lie outside the nodes and count as on the outermost one, in cells
@@ -59,65 +63,131 @@ def _clip(value, low, high):
 
 
 @njit(inline="always")
-def _least_in_cell(dose, k, j, i, box, d, per_dose, found):
-    """Least squared gamma in one cell, and where.
+def _dose_and_slopes(v, c, b, a):
+    """Trilinear dose in a cell and its slopes along z, y, x per width of the cell.
 
-    ``box`` [3, 2]: the cell's bounds (z, y, x) relative to the reference point, over the distance criterion. ``found``
-    [3] takes the point. Each step linearises the dose about the last point, which leaves the minimum of
-    |y|^2 + (c + g.y)^2 over the box; its optimum is y = clip(-t g) with t = c + g.y, one equation in t.
+    ``v`` [8]: the corners' doses, z, y, x being the binary digits of the index; c, b, a: fractions along z, y, x.
     """
-    k1, j1, i1 = min(k + 1, dose.shape[0] - 1), min(j + 1, dose.shape[1] - 1), min(i + 1, dose.shape[2] - 1)
-    v000, v001, v010, v011 = dose[k, j, i], dose[k, j, i1], dose[k, j1, i], dose[k, j1, i1]
-    v100, v101, v110, v111 = dose[k1, j, i], dose[k1, j, i1], dose[k1, j1, i], dose[k1, j1, i1]
-    z0, z1, y0, y1, x0, x1 = box[0, 0], box[0, 1], box[1, 0], box[1, 1], box[2, 0], box[2, 1]
-    per_z = 1.0 / (z1 - z0) if z1 > z0 else 0.0
-    per_y = 1.0 / (y1 - y0) if y1 > y0 else 0.0
-    per_x = 1.0 / (x1 - x0) if x1 > x0 else 0.0
-    z, y, x = _clip(0.0, z0, z1), _clip(0.0, y0, y1), _clip(0.0, x0, x1)
-    least = np.inf
-    for _ in range(_STEPS):
-        c, b, a = (z - z0) * per_z, (y - y0) * per_y, (x - x0) * per_x
-        v00, v01 = v000 + (v001 - v000) * a, v010 + (v011 - v010) * a
-        v10, v11 = v100 + (v101 - v100) * a, v110 + (v111 - v110) * a
-        v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
-        e = (v0 + (v1 - v0) * c - d) * per_dose
-        value = z * z + y * y + x * x + e * e
-        if not value < least * (1.0 - _STILL):
+    v00, v01 = v[0] + (v[1] - v[0]) * a, v[2] + (v[3] - v[2]) * a
+    v10, v11 = v[4] + (v[5] - v[4]) * a, v[6] + (v[7] - v[6]) * a
+    v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+    along_x0 = (v[1] - v[0]) * (1.0 - b) + (v[3] - v[2]) * b
+    along_x1 = (v[5] - v[4]) * (1.0 - b) + (v[7] - v[6]) * b
+    slope_y = (v01 - v00) * (1.0 - c) + (v11 - v10) * c
+    return v0 + (v1 - v0) * c, v1 - v0, slope_y, along_x0 * (1.0 - c) + along_x1 * c
+
+
+@njit(inline="always")
+def _optimum(rest, gz, gy, gx, z0, z1, y0, y1, x0, x1):
+    """Least |y|^2 + (rest + g.y)^2 over a box: it is y = clip(-t g) with t = rest + g.y, one equation in t."""
+    t = rest / (1.0 + gz * gz + gy * gy + gx * gx)
+    z, y, x = _clip(-t * gz, z0, z1), _clip(-t * gy, y0, y1), _clip(-t * gx, x0, x1)
+    low, high = -np.inf, np.inf
+    for _ in range(20):
+        slope, fixed = 1.0, rest
+        if z == -t * gz:
+            slope += gz * gz
+        else:
+            fixed += gz * z
+        if y == -t * gy:
+            slope += gy * gy
+        else:
+            fixed += gy * y
+        if x == -t * gx:
+            slope += gx * gx
+        else:
+            fixed += gx * x
+        new = fixed / slope
+        if abs(new - t) <= 1e-12 * (abs(t) + 1e-12):
             break
-        least = value
-        found[0], found[1], found[2] = z, y, x
-        gz = (v1 - v0) * per_z * per_dose
-        gy = ((v01 - v00) * (1.0 - c) + (v11 - v10) * c) * per_y * per_dose
-        gx = (
-            (
-                ((v001 - v000) * (1.0 - b) + (v011 - v010) * b) * (1.0 - c)
-                + ((v101 - v100) * (1.0 - b) + (v111 - v110) * b) * c
-            )
-            * per_x
-            * per_dose
+        if new > t:
+            low = t
+        else:
+            high = t
+        t = new if low < new < high else 0.5 * (low + high)
+        z, y, x = _clip(-t * gz, z0, z1), _clip(-t * gy, y0, y1), _clip(-t * gx, x0, x1)
+    return z, y, x
+
+
+@njit(cache=True, error_model="numpy")
+def _descend(v, box, part, d, per_dose, found):
+    """Least squared gamma in a part of a cell, from its point next to the reference point on; ``found`` [3]: where.
+
+    ``v`` [8]: the cell's corners; ``box``, ``part`` [3, 2]: bounds (z, y, x) of the cell and of the part. A step solves
+    the problem that is linearised about the best point; where that goes too far, one axis after the other is solved,
+    along which the dose is linear indeed.
+    """
+    z0, z1, y0, y1, x0, x1 = part[0, 0], part[0, 1], part[1, 0], part[1, 1], part[2, 0], part[2, 1]
+    per_z = 1.0 / (box[0, 1] - box[0, 0]) if box[0, 1] > box[0, 0] else 0.0
+    per_y = 1.0 / (box[1, 1] - box[1, 0]) if box[1, 1] > box[1, 0] else 0.0
+    per_x = 1.0 / (box[2, 1] - box[2, 0]) if box[2, 1] > box[2, 0] else 0.0
+    z, y, x = _clip(0.0, z0, z1), _clip(0.0, y0, y1), _clip(0.0, x0, x1)
+    least, axis = np.inf, -1
+    for _ in range(_STEPS):
+        value, gz, gy, gx = _dose_and_slopes(
+            v, (z - box[0, 0]) * per_z, (y - box[1, 0]) * per_y, (x - box[2, 0]) * per_x
         )
-        rest = e - gz * z - gy * y - gx * x
-        t = rest / (1.0 + gz * gz + gy * gy + gx * gx)
-        for _newton in range(8):
-            z, y, x = _clip(-t * gz, z0, z1), _clip(-t * gy, y0, y1), _clip(-t * gx, x0, x1)
-            slope, fixed = 1.0, rest
-            if z == -t * gz:
-                slope += gz * gz
+        e, gz, gy, gx = (value - d) * per_dose, gz * per_z * per_dose, gy * per_y * per_dose, gx * per_x * per_dose
+        gamma2 = z * z + y * y + x * x + e * e
+        if axis < 0:
+            if gamma2 < least * (1.0 - _STILL):
+                least = gamma2
+                found[0], found[1], found[2] = z, y, x
+                z, y, x = _optimum(e - gz * z - gy * y - gx * x, gz, gy, gx, z0, z1, y0, y1, x0, x1)
+            elif gamma2 > least * (1.0 + _STILL):
+                axis = 0
+                z, y, x = found[0], found[1], found[2]
             else:
-                fixed += gz * z
-            if y == -t * gy:
-                slope += gy * gy
-            else:
-                fixed += gy * y
-            if x == -t * gx:
-                slope += gx * gx
-            else:
-                fixed += gx * x
-            new = fixed / slope
-            if abs(new - t) <= 1e-12 * (abs(t) + 1e-12):
                 break
-            t = new
+        elif axis == 0:
+            z, axis = _clip(-(e - gz * z) * gz / (1.0 + gz * gz), z0, z1), 1
+        elif axis == 1:
+            y, axis = _clip(-(e - gy * y) * gy / (1.0 + gy * gy), y0, y1), 2
+        else:
+            x, axis = _clip(-(e - gx * x) * gx / (1.0 + gx * gx), x0, x1), -1
     return least
+
+
+@njit(inline="always")
+def _parts(v, per_dose):
+    """Into how many parts along each axis to divide a cell, so that dose is nearly linear in each."""
+    twist = abs(v[0] - v[1] - v[2] + v[3]) + abs(v[4] - v[5] - v[6] + v[7])
+    twist = max(twist, abs(v[0] - v[1] - v[4] + v[5]) + abs(v[2] - v[3] - v[6] + v[7]))
+    twist = max(twist, abs(v[0] - v[2] - v[4] + v[6]) + abs(v[1] - v[3] - v[5] + v[7]))
+    twist *= per_dose
+    return 1 if twist <= _TWIST else min(_MOST_PARTS, int(np.ceil(np.sqrt(twist / _TWIST))))
+
+
+@njit(cache=True, error_model="numpy")
+def _least_in_parts(v, n, box, part, d, per_dose, found, trial, most):
+    """Least squared gamma in a cell that is divided into ``n`` parts along each axis, or ``most``."""
+    best = most
+    nz = n if box[0, 1] > box[0, 0] else 1
+    ny = n if box[1, 1] > box[1, 0] else 1
+    nx = n if box[2, 1] > box[2, 0] else 1
+    for k in range(nz):
+        part[0, 0] = box[0, 0] + (box[0, 1] - box[0, 0]) * k / nz
+        part[0, 1] = box[0, 0] + (box[0, 1] - box[0, 0]) * (k + 1) / nz
+        for j in range(ny):
+            part[1, 0] = box[1, 0] + (box[1, 1] - box[1, 0]) * j / ny
+            part[1, 1] = box[1, 0] + (box[1, 1] - box[1, 0]) * (j + 1) / ny
+            for i in range(nx):
+                part[2, 0] = box[2, 0] + (box[2, 1] - box[2, 0]) * i / nx
+                part[2, 1] = box[2, 0] + (box[2, 1] - box[2, 0]) * (i + 1) / nx
+                low, high = np.inf, -np.inf  # a trilinear dose has its extremes in corners
+                for corner in range(8):
+                    c, b, a = (k + corner // 4) / nz, (j + corner // 2 % 2) / ny, (i + corner % 2) / nx
+                    value, _, _, _ = _dose_and_slopes(v, c, b, a)
+                    low, high = min(low, value), max(high, value)
+                bound = (max(0.0, max(low - d, d - high)) * per_dose) ** 2 + _apart(part[0, 0], part[0, 1]) ** 2
+                bound += _apart(part[1, 0], part[1, 1]) ** 2 + _apart(part[2, 0], part[2, 1]) ** 2
+                if bound >= best:
+                    continue
+                value = _descend(v, box, part, d, per_dose, trial)
+                if value < best:
+                    best = value
+                    found[0], found[1], found[2] = trial[0], trial[1], trial[2]
+    return best
 
 
 @njit(inline="always")
@@ -132,13 +202,14 @@ def _ring_distance(position, nodes, cell, ring, per_mm):
 
 
 @njit(inline="always")
-def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, margin, cap, trial, box, others, cells):
+def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, margin, cap, work, others, cells):
     """Least squared gamma over all cells, or ``cap`` when nothing is below it.
 
     ``others`` [n, 4] takes the least squared gamma and its point of every cell that comes within ``margin`` of the
     least gamma and below ``cap``, ``cells`` [n, 3] the cell. Returns the least and how many there are, which may be
     more than fit.
     """
+    v, trial, trial_part, box, part = work[0], work[1], work[2], work[3:6], work[6:9]
     mz, my, mx = low.shape
     k0, j0, i0 = kji[0], kji[1], kji[2]
     best, limit, n_others = cap, cap, 0
@@ -178,7 +249,18 @@ def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, ma
                     if bound + dx * dx >= limit:
                         continue
                     box[0, 0], box[0, 1], box[1, 0], box[1, 1], box[2, 0], box[2, 1] = z0, z1, y0, y1, x0, x1
-                    value = _least_in_cell(dose, k, j, i, box, d, per_dose, trial)
+                    k1, j1, i1 = (
+                        min(k + 1, dose.shape[0] - 1),
+                        min(j + 1, dose.shape[1] - 1),
+                        min(i + 1, dose.shape[2] - 1),
+                    )
+                    v[0], v[1], v[2], v[3] = dose[k, j, i], dose[k, j, i1], dose[k, j1, i], dose[k, j1, i1]
+                    v[4], v[5], v[6], v[7] = dose[k1, j, i], dose[k1, j, i1], dose[k1, j1, i], dose[k1, j1, i1]
+                    n = _parts(v, per_dose)
+                    if n == 1:
+                        value = _descend(v, box, box, d, per_dose, trial)
+                    else:
+                        value = _least_in_parts(v, n, box, part, d, per_dose, trial, trial_part, limit)
                     if value < limit:
                         if n_others < len(others):
                             others[n_others, 0] = value
@@ -362,7 +444,7 @@ def _least_of_offsets(
 @njit(inline="always")
 def _gamma2(
     dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d, per_dose, mm, most, margin,
-    offsets, block_start, blocks, block_at, block_edge, kji, trial, box, others, cells,
+    offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
 ):  # fmt: skip
     """Squared gamma of one point, at most ``most``; ``value`` is the evaluated dose there, NaN outside the nodes."""
     e = (value - d) * per_dose
@@ -375,7 +457,7 @@ def _gamma2(
     cap = e * e if e * e < most else most
     least, n_others = _least(
         dose, low, high, node_z, node_y, node_x, kji, pz, py, px, d, per_dose, per_mm,
-        margin, cap, trial, box, others, cells,
+        margin, cap, work, others, cells,
     )  # fmt: skip
     if len(offsets) == 0 or least >= cap:
         return least
@@ -385,37 +467,49 @@ def _gamma2(
     )  # fmt: skip
 
 
+@njit(cache=True, error_model="numpy")
+def _gamma_of_task(
+    task, reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
+    dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge, result,
+):  # fmt: skip
+    """What one task has to do of `gamma_of_points`."""
+    n, n_criteria = len(points), len(distance_mm)
+    _, wy, wx = reference.shape
+    most = max_gamma * max_gamma
+    remembered, margin = (_MOST_OTHERS, _MARGIN) if len(offsets) else (0, 0.0)
+    work, others = np.empty((9, 8)), np.empty((remembered, 4))
+    kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 3), dtype=np.int64)
+    for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
+        for p in range(first, min(n, first + _CHUNK)):
+            flat = points[p]
+            k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
+            d = reference[k, j, i]
+            pz, py, px = ref_z[k], ref_y[j], ref_x[i]
+            kji[0] = _cell_of(pz, node_z, per_cell[0])
+            kji[1] = _cell_of(py, node_y, per_cell[1])
+            kji[2] = _cell_of(px, node_x, per_cell[2])
+            value = _dose_at(dose, pz, py, px, node_z, node_y, node_x, per_cell)
+            for m in range(n_criteria):
+                if abs(value - d) <= _SAME * dose_criterion[m, p]:
+                    result[m, p] = abs(value - d) / dose_criterion[m, p]
+                    continue
+                result[m, p] = np.sqrt(_gamma2(
+                    dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d,
+                    1.0 / dose_criterion[m, p], distance_mm[m], most, margin,
+                    offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
+                ))  # fmt: skip
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
 def gamma_of_points(
     reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
     dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge,
 ):  # fmt: skip
     """See `dosecalc_kernels.contract.gamma_of_points`."""
-    n, n_criteria = len(points), len(distance_mm)
-    result = np.empty((n_criteria, n), dtype=np.float32)
-    _, wy, wx = reference.shape
-    most = max_gamma * max_gamma
-    remembered, margin = (_MOST_OTHERS, _MARGIN) if len(offsets) else (0, 0.0)
+    result = np.empty((len(distance_mm), len(points)), dtype=np.float32)
     for task in prange(_TASKS):
-        trial, box, others = np.empty(3), np.empty((3, 2)), np.empty((remembered, 4))
-        kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 3), dtype=np.int64)
-        for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
-            for p in range(first, min(n, first + _CHUNK)):
-                flat = points[p]
-                k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
-                d = reference[k, j, i]
-                pz, py, px = ref_z[k], ref_y[j], ref_x[i]
-                kji[0] = _cell_of(pz, node_z, per_cell[0])
-                kji[1] = _cell_of(py, node_y, per_cell[1])
-                kji[2] = _cell_of(px, node_x, per_cell[2])
-                value = _dose_at(dose, pz, py, px, node_z, node_y, node_x, per_cell)
-                for m in range(n_criteria):
-                    if abs(value - d) <= _SAME * dose_criterion[m, p]:
-                        result[m, p] = abs(value - d) / dose_criterion[m, p]
-                        continue
-                    result[m, p] = np.sqrt(_gamma2(
-                        dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d,
-                        1.0 / dose_criterion[m, p], distance_mm[m], most, margin,
-                        offsets, block_start, blocks, block_at, block_edge, kji, trial, box, others, cells,
-                    ))  # fmt: skip
+        _gamma_of_task(
+            task, reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
+            dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge, result,
+        )  # fmt: skip
     return result
