@@ -264,6 +264,6 @@ def test_whole_arc_is_the_sum_of_its_angles(machine):
     patient = box((130, 120, 130), VOXEL_MM)
     arc = dose_of(patient, d.constant_arc(SETUP), machine)
     fields = dose_of(patient, d.arc_as_fields(SETUP, 181.0, 358.0, 144), machine, 1 / 144)
-    # errors of single angles, as above, cancel over a turn
-    assert np.abs(arc - fields).max() < 0.01 * fields.max()
-    assert np.abs(arc - fields).mean() < 1e-3 * fields.max()
+    # errors of single angles, as above, cancel over a turn: 0.3 % measured, 0.03 % on average
+    assert np.abs(arc - fields).max() < 0.005 * fields.max()
+    assert np.abs(arc - fields).mean() < 5e-4 * fields.max()

@@ -55,6 +55,14 @@ def test_volume_is_the_closed_form(case, structure, volume_cm3):
     assert shapes(case)[structure].volume_cm3 == pytest.approx(volume_cm3, rel=1e-6)
 
 
+@pytest.mark.parametrize("spacing_mm", [2.0, 2.5, 4.0, 5.0])
+def test_contours_stand_for_the_whole_length(spacing_mm):
+    """Slices of every thickness that divides the length, whether or not they fall onto the ends."""
+    phantom = make_phantom("tg119-c-shape", plan="static", spacing_mm=(10.0, 10.0, spacing_mm))
+    for name, length_mm in (("C-shape PTV", 80.0), ("Core", 100.0)):
+        assert len(phantom.structure_set().find(name).contours) * spacing_mm == pytest.approx(length_mm)
+
+
 def test_three_targets_are_stacked_without_a_gap():
     reach = {n: s.reach_z_mm for n, s in shapes("tg119-multi-target").items()}
     assert reach["Inferior target"][1] == reach["Central target"][0]

@@ -52,9 +52,13 @@ class Solid:
         return inside
 
     def polygon_mm(self, z_mm: float) -> FloatArray | None:
-        """Outline in the plane z, float64 [n, 3], patient frame; None where the plane misses the solid."""
+        """Outline in the plane z, float64 [n, 3], patient frame; None where the plane misses the solid.
+
+        The highest plane does not count, so that slices that fall onto both ends are not one too many.
+        """
+        lower, upper = self.reach_z_mm
         section = self.section(z_mm)
-        if section.is_empty:
+        if not lower <= z_mm < upper or section.is_empty:
             return None
         ring = np.asarray(section.exterior.coords, dtype=np.float64)[:-1]
         return np.column_stack([ring, np.full(len(ring), z_mm)])
