@@ -259,6 +259,13 @@ def test_plan_survives_dicom_and_is_supported(name, tmp_path):
             np.testing.assert_allclose(q.leaves_mm, p.leaves_mm, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(set(d.DELIVERY_PLANS) - {"sliding-gap"}))
+def test_plan_for_a_machine_without_jaws_along_its_leaves(name):
+    """The sliding gap is cut off by jaws along the leaves; all others do without."""
+    for beam in make_phantom("water-box", plan=name, machine_name="DC-6MV-AGIL", spacing_mm=10.0).plan.beams:
+        check_geometry(beam, load_machine("generic-6mv-agility"))
+
+
 @pytest.mark.long
 def test_whole_arc_is_the_sum_of_its_angles(machine):
     patient = box((130, 120, 130), VOXEL_MM)
