@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 #: bins over the range of dose around the structure; within a bin volume is linear in dose, because every sample is
 #: spread over the doses that occur in its cell
 FINE_BINS = 16384
-MIN_SAMPLES = 200_000
+MIN_SAMPLES = 100_000
 MAX_SAMPLES = 1_000_000
 
 
@@ -87,7 +87,8 @@ def sample_dose(
     for p in pieces_of(planes, shape or ShapeModel(), resolution):
         kernel.accumulate(
             p.constant, p.linear, p.quadratic, p.never_grow, p.hole_first, p.hole_last,
-            p.x0_mm, p.y0_mm, p.step_mm, p.z0_mm, p.height_mm, p.sublayers, p.weight_first, p.weight_last,
+            p.x0_mm, p.y0_mm, p.step_mm, p.z0_mm, p.height_mm, p.sublayers,
+            p.face_first, p.face_last, p.weight_first, p.weight_last,
             dose.values, origin, spacing, low, bin_gy, mass, step, totals,
         )  # fmt: skip
     kernel.extremes(_surface_points(planes, spacing), dose.values, origin, spacing, totals)

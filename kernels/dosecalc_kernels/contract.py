@@ -253,17 +253,36 @@ def cone_transport(
 # [0, 0] at (x0_mm, y0_mm). Contours are segments (x1, y1, x2, y2), mm, whose even-odd rule tells inside from outside.
 
 
-def signed_distance(
+def inside(
     x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: FloatArray
+) -> NDArray[np.bool_]:
+    """Which raster nodes lie inside contours (even-odd rule), bool [ny, nx]."""
+    raise NotImplementedError
+
+
+def signed_distance(
+    x0_mm: float,
+    y0_mm: float,
+    step_mm: float,
+    segments_mm: FloatArray,
+    within: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    band_mm: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Distance of raster nodes to contours, and the direction towards them.
 
     Parameters
     ----------
-    x0_mm, y0_mm, step_mm, nx, ny
+    x0_mm, y0_mm, step_mm
         The raster.
     segments_mm : float64 [m, 4]
         At least one. Segments that enclose no area are walls without an inside.
+    within : bool [ny, nx]
+        Nodes that count as inside.
+    wanted : bool [ny, nx]
+        Nodes where the answer is exact, however far they are.
+    band_mm : float
+        It is also exact within this distance of a contour; further away it is a lower bound that lies beyond the band.
 
     Returns
     -------
@@ -274,34 +293,25 @@ def signed_distance(
 
 
 def chord_power(
-    x0_mm: float,
-    y0_mm: float,
-    step_mm: float,
-    active: NDArray[np.bool_],
-    ux: FloatArray,
-    uy: FloatArray,
-    segments_mm: FloatArray,
-    radius_mm: float,
+    x_mm: FloatArray, y_mm: FloatArray, ux: FloatArray, uy: FloatArray, segments_mm: FloatArray, radius_mm: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Power of raster nodes with respect to contours: the product of the distances to both ends of a chord.
+    """Power of points with respect to contours: the product of the distances to both ends of a chord.
 
-    The chord lies on the line through the node along (ux, uy): the one that the node is in, or else the nearest one.
+    The chord lies on the line through the point along (ux, uy): the one that the point is in, or else the nearest one.
     For a circle of radius R the power is R^2 - rho^2 whatever the direction (Steiner 1826).
 
     Parameters
     ----------
-    active : bool [ny, nx]
-        Nodes to compute; the others get zeros.
-    ux, uy : float64 [ny, nx]
-        Unit vectors.
+    x_mm, y_mm, ux, uy : float64 [n]
+        Points and unit vectors.
     segments_mm : float64 [m, 4]
     radius_mm : float
         Where a line misses, the power is that of a circle of this radius whose edge is at the nearest contour point.
 
     Returns
     -------
-    power, begin, end : float64 [ny, nx]
-        mm2, positive inside; ends of the chord along (ux, uy) from the node, mm, both 0 where the line misses.
+    power, begin, end : float64 [n]
+        mm2, positive inside; ends of the chord along (ux, uy) from the point, mm, both 0 where the line misses.
     """
     raise NotImplementedError
 
@@ -319,6 +329,8 @@ def accumulate(
     z0_mm: float,
     height_mm: float,
     sublayers: int,
+    face_first: bool,
+    face_last: bool,
     weight_first: float,
     weight_last: float,
     dose_gy: Float32Array,
@@ -336,8 +348,8 @@ def accumulate(
     ``constant + linear t + quadratic t^2`` is positive (and, with ``never_grow``, ``constant`` is), and ``hole_first``
     (t < 0.5) or ``hole_last`` is not. It is cut into ``sublayers`` layers of raster cells; cells that its surface
     passes are cut along straight lines, and count with their area at their centroid. Each cell's volume is spread
-    evenly over the doses within it. End faces and cut cells' corners count for minimum and maximum, and so does every
-    voxel centre inside.
+    evenly over the doses within it. Cut cells' corners count for minimum and maximum, and so do every voxel centre
+    inside and, where they are asked for, the faces at t = 0 and t = 1.
 
     Parameters
     ----------
@@ -399,6 +411,7 @@ def gamma_of_points(
     dose_criterion: FloatArray,
     distance_mm: FloatArray,
     max_gamma: float,
+    near: FloatArray,
     offsets: FloatArray,
     block_start: IntArray,
     blocks: FloatArray,
@@ -427,6 +440,8 @@ def gamma_of_points(
         Positive.
     max_gamma : float
         Where the search ends, and the value given to everything beyond; may be infinite.
+    near : float64 [q, 4]
+        The shortest of ``offsets``, rising in length, for points at which no others can matter.
     offsets : float64 [m, 4]
         Where to look: z, y, x from the reference point in units of the distance criterion, and their squared length;
         block by block, rising within each. No offsets: everywhere.

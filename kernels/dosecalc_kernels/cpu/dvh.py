@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_BLOCK = 8
+#: raster nodes per side of a block whose candidates are sought together
+_BLOCK = 4
+#: consecutive segments that are passed over together
+_RUN = 16
 _MIN, _MAX, _VOLUME, _COVERED, _DOSE_SUM = range(5)
 
 
@@ -30,76 +33,133 @@ def _squared_distance(x: float, y: float, s: Floats) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _inside(x0: float, y0: float, step: float, nx: int, ny: int, segments: Floats) -> NDArray[np.bool_]:
-    """Even-odd rule at the nodes of a raster."""
+def inside(x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: Floats) -> NDArray[np.bool_]:
+    """Even-odd rule at the nodes of a raster, see ``contract.inside``."""
     toggles = np.zeros((ny, nx + 1), dtype=np.int32)
-    for k in range(segments.shape[0]):
-        xa, ya, xb, yb = segments[k, 0], segments[k, 1], segments[k, 2], segments[k, 3]
+    for k in range(segments_mm.shape[0]):
+        xa, ya, xb, yb = segments_mm[k, 0], segments_mm[k, 1], segments_mm[k, 2], segments_mm[k, 3]
         if ya > yb:
             xa, ya, xb, yb = xb, yb, xa, ya
         # half open, so that a vertex on a row counts once
-        first = max(0, int(np.ceil((ya - y0) / step)))
+        first = max(0, int(np.ceil((ya - y0_mm) / step_mm)))
         for j in range(first, ny):
-            y = y0 + j * step
+            y = y0_mm + j * step_mm
             if y >= yb:
                 break
             if y < ya:
                 continue
             x = xa + (y - ya) / (yb - ya) * (xb - xa)
-            i = int(np.ceil((x - x0) / step))
+            i = int(np.ceil((x - x0_mm) / step_mm))
             toggles[j, min(nx, max(0, i))] += 1
-    inside = np.empty((ny, nx), dtype=np.bool_)
+    within = np.empty((ny, nx), dtype=np.bool_)
     for j in range(ny):
         count = 0
         for i in range(nx):
             count += toggles[j, i]
-            inside[j, i] = count % 2 == 1
-    return inside
+            within[j, i] = count % 2 == 1
+    return within
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest(x0: float, y0: float, step: float, nx: int, ny: int, segments: Floats) -> tuple[Floats, NDArray[np.int32]]:
-    """Distance to the nearest segment, and which one, at the nodes of a raster."""
+def _runs(segments: Floats) -> Floats:
+    """Discs (x, y, radius) that hold each run of consecutive segments: what misses the disc misses the run."""
+    m = segments.shape[0]
+    discs = np.empty(((m + _RUN - 1) // _RUN, 3))
+    for run in range(discs.shape[0]):
+        first, last = run * _RUN, min(m, (run + 1) * _RUN)
+        x_low, x_high, y_low, y_high = np.inf, -np.inf, np.inf, -np.inf
+        for k in range(first, last):
+            x_low = min(x_low, segments[k, 0], segments[k, 2])
+            x_high = max(x_high, segments[k, 0], segments[k, 2])
+            y_low = min(y_low, segments[k, 1], segments[k, 3])
+            y_high = max(y_high, segments[k, 1], segments[k, 3])
+        discs[run, 0], discs[run, 1] = 0.5 * (x_low + x_high), 0.5 * (y_low + y_high)
+        discs[run, 2] = 0.5 * np.hypot(x_high - x_low, y_high - y_low) * (1.0 + 1e-9) + 1e-9
+    return discs
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centre_distance(x: float, y: float, disc: Floats) -> float:
+    dx, dy = x - disc[0], y - disc[1]
+    return float(np.sqrt(dx * dx + dy * dy))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nearest_segment(x: float, y: float, segments: Floats, discs: Floats) -> tuple[float, int]:
+    """Distance of a point to the nearest segment, and which one."""
+    nearest = np.inf
+    for run in range(discs.shape[0]):
+        nearest = min(nearest, _centre_distance(x, y, discs[run]) + discs[run, 2])
+    best, who = np.inf, 0
+    for run in range(discs.shape[0]):
+        if _centre_distance(x, y, discs[run]) - discs[run, 2] > nearest:
+            continue
+        for k in range(run * _RUN, min(segments.shape[0], (run + 1) * _RUN)):
+            d2 = _squared_distance(x, y, segments[k])
+            if d2 < best:
+                best, who = d2, k
+        nearest = min(nearest, np.sqrt(best))
+    return np.sqrt(best), who
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nearest(
+    x0: float, y0: float, step: float, segments: Floats, band: float, wanted: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.int32]]:
+    """Distance to the nearest segment, and which one; for blocks that are neither wanted nor near, a lower bound."""
+    ny, nx = wanted.shape
     distance = np.empty((ny, nx))
     owner = np.empty((ny, nx), dtype=np.int32)
     m = segments.shape[0]
-    from_centre = np.empty(m)
+    discs = _runs(segments)
     candidates = np.empty(m, dtype=np.int32)
-    reach = 2.0 * step * (_BLOCK - 1) / 2.0 * np.sqrt(2.0)  # twice a block's half diagonal
+    half = step * (_BLOCK - 1) / 2.0 * np.sqrt(2.0)
     for j0 in range(0, ny, _BLOCK):
         for i0 in range(0, nx, _BLOCK):
             xc = x0 + (i0 + (_BLOCK - 1) / 2.0) * step
             yc = y0 + (j0 + (_BLOCK - 1) / 2.0) * step
-            nearest = np.inf
-            for k in range(m):
-                from_centre[k] = np.sqrt(_squared_distance(xc, yc, segments[k]))
-                nearest = min(nearest, from_centre[k])
+            nearest, nearest_one = _nearest_segment(xc, yc, segments, discs)
             n = 0
-            for k in range(m):
-                if from_centre[k] <= nearest + reach + 1e-9:
-                    candidates[n] = k
-                    n += 1
+            exact = nearest - half <= band
+            for j in range(j0, min(ny, j0 + _BLOCK)):
+                for i in range(i0, min(nx, i0 + _BLOCK)):
+                    exact |= wanted[j, i]
+            if exact:
+                reach = nearest + 2.0 * half + 1e-9
+                for run in range(discs.shape[0]):
+                    if _centre_distance(xc, yc, discs[run]) - discs[run, 2] > reach:
+                        continue
+                    for k in range(run * _RUN, min(m, (run + 1) * _RUN)):
+                        if _squared_distance(xc, yc, segments[k]) <= reach * reach:
+                            candidates[n] = k
+                            n += 1
             for j in range(j0, min(ny, j0 + _BLOCK)):
                 for i in range(i0, min(nx, i0 + _BLOCK)):
                     best = np.inf
-                    who = np.int32(0)
+                    who = nearest_one
                     for c in range(n):
                         d2 = _squared_distance(x0 + i * step, y0 + j * step, segments[candidates[c]])
                         if d2 < best:
                             best = d2
                             who = candidates[c]
-                    distance[j, i] = np.sqrt(best)
+                    distance[j, i] = np.sqrt(best) if n > 0 else nearest - half
                     owner[j, i] = who
     return distance, owner
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def signed_distance(
-    x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: Floats
+    x0_mm: float,
+    y0_mm: float,
+    step_mm: float,
+    segments_mm: Floats,
+    within: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    band_mm: float,
 ) -> tuple[Floats, Floats, Floats]:
     """Signed distance to contours and the direction across them, see ``contract.signed_distance``."""
-    distance, owner = _nearest(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
-    inside = _inside(x0_mm, y0_mm, step_mm, nx, ny, segments_mm)
+    ny, nx = within.shape
+    distance, owner = _nearest(x0_mm, y0_mm, step_mm, segments_mm, band_mm, wanted)
     ux, uy = np.empty((ny, nx)), np.empty((ny, nx))
     for j in range(ny):
         for i in range(nx):
@@ -120,37 +180,42 @@ def signed_distance(
                 ux[j, i], uy[j, i] = dx / length, dy / length
             else:
                 ux[j, i], uy[j, i] = 1.0, 0.0
-            if not inside[j, i]:
+            if not within[j, i]:
                 distance[j, i] = -distance[j, i]
     return distance, ux, uy
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: float) -> tuple[float, float, float]:
+def _power(
+    x: float, y: float, ux: float, uy: float, segments: Floats, discs: Floats, radius: float
+) -> tuple[float, float, float]:
     """Power of a point with respect to contours along a line, and where the chord begins and ends: both 0 at a miss."""
     huge = np.inf
     ahead1, ahead2, behind1, behind2 = huge, huge, huge, huge  # the two nearest crossings on either side
     count = 0
-    for k in range(segments.shape[0]):
-        ax, ay = segments[k, 0] - x, segments[k, 1] - y
-        bx, by = segments[k, 2] - x, segments[k, 3] - y
-        sa, sb = ax * uy - ay * ux, bx * uy - by * ux
-        if (sa > 0.0) == (sb > 0.0):
+    for run in range(discs.shape[0]):
+        if abs((discs[run, 0] - x) * uy - (discs[run, 1] - y) * ux) > discs[run, 2]:
             continue
-        w = sa / (sa - sb)
-        t = (ax + w * (bx - ax)) * ux + (ay + w * (by - ay)) * uy
-        if t > 0.0:
-            count += 1
-            if t < ahead1:
-                ahead1, ahead2 = t, ahead1
-            elif t < ahead2:
-                ahead2 = t
-        else:
-            t = -t
-            if t < behind1:
-                behind1, behind2 = t, behind1
-            elif t < behind2:
-                behind2 = t
+        for k in range(run * _RUN, min(segments.shape[0], (run + 1) * _RUN)):
+            ax, ay = segments[k, 0] - x, segments[k, 1] - y
+            bx, by = segments[k, 2] - x, segments[k, 3] - y
+            sa, sb = ax * uy - ay * ux, bx * uy - by * ux
+            if (sa > 0.0) == (sb > 0.0):
+                continue
+            w = sa / (sa - sb)
+            t = (ax + w * (bx - ax)) * ux + (ay + w * (by - ay)) * uy
+            if t > 0.0:
+                count += 1
+                if t < ahead1:
+                    ahead1, ahead2 = t, ahead1
+                elif t < ahead2:
+                    ahead2 = t
+            else:
+                t = -t
+                if t < behind1:
+                    behind1, behind2 = t, behind1
+                elif t < behind2:
+                    behind2 = t
     if count % 2 == 1 and behind1 < huge:
         return ahead1 * behind1, -behind1, ahead1
     if ahead2 < huge and (ahead1 <= behind1 or behind2 == huge):
@@ -158,33 +223,20 @@ def _power(x: float, y: float, ux: float, uy: float, segments: Floats, radius: f
     if behind2 < huge:
         return -behind1 * behind2, -behind2, -behind1
     # the line misses: as of a disc at the nearest point
-    d2 = huge
-    for k in range(segments.shape[0]):
-        d2 = min(d2, _squared_distance(x, y, segments[k]))
-    d = np.sqrt(d2)
+    d = _nearest_segment(x, y, segments, discs)[0]
     return -d * (d + 2.0 * radius), 0.0, 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def chord_power(
-    x0_mm: float,
-    y0_mm: float,
-    step_mm: float,
-    active: NDArray[np.bool_],
-    ux: Floats,
-    uy: Floats,
-    segments_mm: Floats,
-    radius_mm: float,
+    x_mm: Floats, y_mm: Floats, ux: Floats, uy: Floats, segments_mm: Floats, radius_mm: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Power of raster nodes with respect to contours, see ``contract.chord_power``."""
-    ny, nx = active.shape
-    values, begin, end = np.zeros((ny, nx)), np.zeros((ny, nx)), np.zeros((ny, nx))
-    for j in range(ny):
-        for i in range(nx):
-            if active[j, i]:
-                values[j, i], begin[j, i], end[j, i] = _power(
-                    x0_mm + i * step_mm, y0_mm + j * step_mm, ux[j, i], uy[j, i], segments_mm, radius_mm
-                )
+    """Power of points with respect to contours, see ``contract.chord_power``."""
+    n = x_mm.shape[0]
+    values, begin, end = np.empty(n), np.empty(n), np.empty(n)
+    discs = _runs(segments_mm)
+    for p in range(n):
+        values[p], begin[p], end[p] = _power(x_mm[p], y_mm[p], ux[p], uy[p], segments_mm, discs, radius_mm)
     return values, begin, end
 
 
@@ -278,33 +330,31 @@ def _see(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _see_grid_node(
-    x: float,
-    y: float,
-    z: float,
-    sxy: float,
-    sz: float,
-    dose: NDArray[np.float32],
-    origin: Floats,
-    spacing: Floats,
-    totals: Floats,
-) -> None:
-    """A trilinear field has its inner extremes at the nodes: count the nearest one if it lies in this cell."""
-    nz, ny, nx = dose.shape
-    i = int(np.rint((x - origin[0]) / spacing[0]))
-    j = int(np.rint((y - origin[1]) / spacing[1]))
-    k = int(np.rint((z - origin[2]) / spacing[2]))
-    if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
-        return
-    half = 0.5 + 1e-6  # a node on the wall between two cells must not fall between them
-    if (
-        abs(origin[0] + i * spacing[0] - x) <= half * sxy
-        and abs(origin[1] + j * spacing[1] - y) <= half * sxy
-        and abs(origin[2] + k * spacing[2] - z) <= half * sz
-    ):
-        d = float(dose[k, j, i])
-        totals[_MIN] = min(totals[_MIN], d)
-        totals[_MAX] = max(totals[_MAX], d)
+def _indices(centre: float, width: float, origin: float, spacing: float, n: int) -> tuple[int, int]:
+    """First and last index of the voxel centres that lie in an interval; none when the first is the larger."""
+    half = (0.5 + 1e-6) * width  # a centre on the wall between two cells must not fall between them
+    first = int(np.ceil(max((centre - half - origin) / spacing, 0.0)))
+    last = int(np.floor(min(max((centre + half - origin) / spacing, -1.0), n - 1.0)))
+    return first, last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _level(
+    j: int,
+    i: int,
+    t: float,
+    constant: Floats,
+    linear: Floats,
+    quadratic: Floats,
+    never_grow: bool,
+    hole_first: Floats,
+    hole_last: Floats,
+) -> float:
+    """The piece's level set at a raster node: positive inside."""
+    value = constant[j, i] + t * (linear[j, i] + t * quadratic[j, i])
+    if never_grow:
+        value = min(value, constant[j, i])
+    return float(min(value, -(hole_first[j, i] if t < 0.5 else hole_last[j, i])))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -327,12 +377,22 @@ def _deposit(
 ) -> None:
     """Add a cell of some area (square of side ``width``) and height to the histogram, as far as the grid covers it."""
     totals[_VOLUME] += area * height
-    xm, lx = _overlap(x, width, box[0], box[3])
-    ym, ly = _overlap(y, width, box[1], box[4])
-    zm, lz = _overlap(z, height, box[2], box[5])
-    if lx <= 0.0 or ly <= 0.0 or lz <= 0.0:
-        return
-    weight = area * height * (lx / width) * (ly / width) * (lz / height)
+    xm, ym, zm, lx, ly, lz, weight = x, y, z, width, width, height, area * height
+    half = 0.5 * width
+    if not (
+        x - half >= box[0]
+        and x + half <= box[3]
+        and y - half >= box[1]
+        and y + half <= box[4]
+        and z - 0.5 * height >= box[2]
+        and z + 0.5 * height <= box[5]
+    ):
+        xm, lx = _overlap(x, width, box[0], box[3])
+        ym, ly = _overlap(y, width, box[1], box[4])
+        zm, lz = _overlap(z, height, box[2], box[5])
+        if lx <= 0.0 or ly <= 0.0 or lz <= 0.0:
+            return
+        weight = area * height * (lx / width) * (ly / width) * (lz / height)
     d, gx, gy, gz = _dose_and_gradient(xm, ym, zm, dose, origin, spacing)
     spread = np.sqrt((gx * lx) ** 2 + (gy * ly) ** 2 + (gz * lz) ** 2)
     _spread(weight, (d - low_gy) * per_gy, spread * per_gy, mass, step)
@@ -402,6 +462,8 @@ def accumulate(
     z0_mm: float,
     height_mm: float,
     sublayers: int,
+    face_first: bool,
+    face_last: bool,
     weight_first: float,
     weight_last: float,
     dose_gy: NDArray[np.float32],
@@ -421,27 +483,43 @@ def accumulate(
     f = np.empty((ny, nx))
     px, py, fc = np.empty(3), np.empty(3), np.empty(3)
     part = np.empty(3 + 2 * 6)
-    # layers -1 and `sublayers` are the two end faces: they count for minimum and maximum only
-    for layer in range(-1, sublayers + 1):
+    # layers -1 and `sublayers` are the end faces: they count for minimum and maximum only
+    for layer in range(-1 if face_first else 0, sublayers + 1 if face_last else sublayers):
         face = layer < 0 or layer == sublayers
         t = min(1.0, max(0.0, (layer + 0.5) / sublayers))
         weight = weight_first + t * (weight_last - weight_first)
         z = z0_mm + t * height_mm
+        k0, k1 = _indices(z, thickness, origin_mm[2], spacing_mm[2], dose_gy.shape[0])
         for j in range(ny):
             for i in range(nx):
-                value = constant[j, i] + t * (linear[j, i] + t * quadratic[j, i])
-                if never_grow:
-                    value = min(value, constant[j, i])
-                value = min(value, -(hole_first[j, i] if t < 0.5 else hole_last[j, i]))
-                f[j, i] = value
+                f[j, i] = _level(j, i, t, constant, linear, quadratic, never_grow, hole_first, hole_last)
         for j in range(ny - 1):
             for i in range(nx - 1):
                 positive = (f[j, i] > 0.0) + (f[j, i + 1] > 0.0) + (f[j + 1, i] > 0.0) + (f[j + 1, i + 1] > 0.0)
                 if positive == 0:
                     continue
                 xa, ya = x0_mm + i * step_mm, y0_mm + j * step_mm
+                xc, yc = xa + 0.5 * step_mm, ya + 0.5 * step_mm
+                if not face:
+                    # a trilinear dose has its inner extremes at the voxels' centres
+                    i0, i1 = _indices(xc, step_mm, origin_mm[0], spacing_mm[0], dose_gy.shape[2])
+                    j0, j1 = _indices(yc, step_mm, origin_mm[1], spacing_mm[1], dose_gy.shape[1])
+                    if i0 <= i1 and j0 <= j1 and k0 <= k1:
+                        for dk, dj, di in np.ndindex((k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)):
+                            gi, gj, gk = i0 + di, j0 + dj, k0 + dk
+                            at = min(1.0, max(0.0, (origin_mm[2] + gk * spacing_mm[2] - z0_mm) / height_mm))
+                            u = (origin_mm[0] + gi * spacing_mm[0] - xa) / step_mm
+                            v = (origin_mm[1] + gj * spacing_mm[1] - ya) / step_mm
+                            level = 0.0
+                            for corner in range(4):
+                                ci, cj = corner % 2, corner // 2
+                                level += ((u if ci else 1.0 - u) * (v if cj else 1.0 - v)) * _level(
+                                    j + cj, i + ci, at, constant, linear, quadratic, never_grow, hole_first, hole_last
+                                )
+                            if level > 0.0:
+                                totals[_MIN] = min(totals[_MIN], dose_gy[gk, gj, gi])
+                                totals[_MAX] = max(totals[_MAX], dose_gy[gk, gj, gi])
                 if positive == 4:
-                    xc, yc = xa + 0.5 * step_mm, ya + 0.5 * step_mm
                     if face:
                         _see(xc, yc, z, dose_gy, origin_mm, spacing_mm, box, totals)
                     else:
@@ -462,7 +540,6 @@ def accumulate(
                             step,
                             totals,
                         )
-                        _see_grid_node(xc, yc, z, step_mm, thickness, dose_gy, origin_mm, spacing_mm, totals)
                     continue
                 for half in range(2):
                     _triangle(i, j, half, xa, ya, step_mm, f, px, py, fc)
