@@ -42,11 +42,11 @@ from benchmarks.clinical_comparison import (
 )
 from benchmarks.clinical_hypotheses import misfits
 from benchmarks.clinical_sets import SETS, ClinicalSet
-from benchmarks.documents import replace_between_markers
 from dosecalc.dicom.errors import DicomError
 from dosecalc.dicom.rtdose import RtDose, read_rtdose
 from dosecalc.dicom.study import Study, load_study
 from dosecalc.geometry import Volume
+from dosecalc.outputs.documents import replace_between_markers
 
 
 def run_set(item: ClinicalSet, archive: Path, server: str | None, hypotheses: bool) -> dict[str, Any]:

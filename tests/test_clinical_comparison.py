@@ -13,7 +13,6 @@ from benchmarks.clinical_comparison import (
     high_dose_ratio,
     relative_misfit_percent,
 )
-from benchmarks.documents import replace_between_markers
 from dosecalc.geometry import Grid, Volume
 
 GRID = Grid((-38.0, -30.0, -33.0), (2.0, 2.0, 3.0), (23, 31, 39))
@@ -53,12 +52,3 @@ def test_gamma_passes_what_is_equal_and_fails_a_third_more():
 def test_dose_at_a_point_is_linear_between_voxels():
     volume = Volume(GRID, np.broadcast_to(GRID.x_mm[None, None, :], GRID.shape).astype(np.float32))
     assert dose_at(volume, (3.3, 0.0, 0.0)) == pytest.approx(3.3, abs=1e-5)
-
-
-def test_text_is_put_between_markers_and_nowhere_else(tmp_path):
-    document = tmp_path / "a.md"
-    document.write_text("before\n<!-- begin t -->\nold\n<!-- end t -->\nafter\n", encoding="utf-8")
-    replace_between_markers(document, "t", "new\n")
-    assert document.read_text() == "before\n<!-- begin t -->\n\nnew\n\n<!-- end t -->\nafter\n"
-    with pytest.raises(ValueError, match="markers"):
-        replace_between_markers(document, "other", "new")

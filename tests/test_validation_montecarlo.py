@@ -78,6 +78,10 @@ def test_reading_a_case(tmp_path):
         ({"z_edges": np.zeros(11)}, "CASE_INVALID"),
         ({"medium": np.full((10, 12, 12), 7, np.uint8)}, "CASE_INVALID"),
         ({"dose": np.full((10, 12, 12), np.nan)}, "CASE_INVALID"),
+        ({"dose": np.zeros((10, 12, 12))}, "CASE_INVALID"),
+        ({"density": np.full((10, 12, 12), -1.0)}, "CASE_INVALID"),
+        ({"x_edges": np.linspace(1, 13, 13)}, "CASE_INVALID"),
+        ({"medium": np.full((10, 12, 12), "water")}, "CASE_UNREADABLE"),
     ],
 )
 def test_wrong_cases_are_refused(tmp_path, changes, reason):
@@ -96,7 +100,8 @@ def test_missing_and_damaged_arrays_are_refused(tmp_path):
     path.with_suffix(".npz").unlink()
     with pytest.raises(InputError, match="cannot be read"):
         load_case(path)
-    assert list_cases(tmp_path) == ()
+    # half a case is not passed over: reading it says what is missing
+    assert list_cases(tmp_path) == (path,)
 
 
 def test_patient_keeps_mass_and_orientation(tmp_path):
@@ -124,11 +129,12 @@ def test_plan_and_machine_are_those_of_the_case(tmp_path):
 
 def test_measures_of_a_dose_that_is_a_tenth_too_high(tmp_path):
     case = load_case(write_case(tmp_path, density=np.ones((10, 12, 12)), medium=np.zeros((10, 12, 12), np.uint8)))
-    found = measure(case, 1.1 * case.dose, depths_cm=(5,))
+    found = measure(case, 1.1 * case.dose)
     assert found.depth_dose.bias == pytest.approx(10.0)
     assert found.output_percent == pytest.approx(10.0)
     assert found.profiles[0].inside.bias == pytest.approx(10.0)
     assert all(rate == 0.0 for rate in found.gamma.values())
+    assert found.output_counted_percent == pytest.approx(10.0 - 2 * found.output_sigma_percent)
     assert "small" in axis_table([found]) and "small" in profile_table([found])
 
 

@@ -16,6 +16,7 @@ from dosecalc.cli.dvh import dvh
 from dosecalc.cli.machine import machine
 from dosecalc.cli.phantom import phantom
 from dosecalc.cli.serve import serve
+from dosecalc.cli.validate import validate
 from dosecalc.errors import Cancelled, DosecalcError
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (compute, serve, dvh, compare, phantom, machine, devices):
+for command in (compute, serve, dvh, compare, validate, phantom, machine, devices):
     cli.add_command(command)
 
 

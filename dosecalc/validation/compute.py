@@ -19,7 +19,7 @@ from dosecalc.machine.model import (
 )
 from dosecalc.patient.model import Patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, Plan
-from dosecalc.validation.montecarlo import MonteCarloCase
+from dosecalc.validation.case import Case
 from dosecalc.validation.rebin import overlap, rebin
 
 FloatArray = NDArray[np.float64]
@@ -29,15 +29,22 @@ ACROSS_MM, ALONG_MM = 2.5, 2.0
 
 
 def compute_case(
-    case: MonteCarloCase, across_mm: float = ACROSS_MM, along_mm: float = ALONG_MM, threads: int = 0
+    case: Case,
+    across_mm: float = ACROSS_MM,
+    along_mm: float = ALONG_MM,
+    *,
+    device: str = "auto",
+    threads: int = 0,
 ) -> tuple[FloatArray, Dose]:
     """Dose of a case by the collapsed cone, averaged over the voxels of the reference.
 
     Parameters
     ----------
-    case : MonteCarloCase
+    case : Case
     across_mm, along_mm : float
         Voxels of the engine's own grid, across and along the beam.
+    device : str
+        As in `DoseSettings`.
     threads : int
         CPU threads, 0 for all.
 
@@ -49,12 +56,12 @@ def compute_case(
         What the engine returned, on its own grid.
     """
     patient = case_patient(case, across_mm, along_mm)
-    settings = DoseSettings(grid=patient.density.grid, quantity="medium", threads=threads)
+    settings = DoseSettings(grid=patient.density.grid, quantity="medium", device=device, threads=threads)
     result = compute_dose(patient, case_plan(case), case_machine(case), settings)
     return _in_case_frame(result, case), result
 
 
-def case_patient(case: MonteCarloCase, across_mm: float, along_mm: float) -> Patient:
+def case_patient(case: Case, across_mm: float, along_mm: float) -> Patient:
     """The phantom on a regular grid: density averaged by volume, the material that fills most of each voxel.
 
     Gantry 0, head first supine: the beam runs along patient +y. Case (x, y, z) is patient (x, -z, y).
@@ -80,7 +87,7 @@ def case_patient(case: MonteCarloCase, across_mm: float, along_mm: float) -> Pat
     )
 
 
-def case_plan(case: MonteCarloCase) -> Plan:
+def case_plan(case: Case) -> Plan:
     """One open field with its isocentre on the front plane, 1 MU."""
     half_x, half_y = (side * 5 for side in case.field_cm)
     points = tuple(
@@ -93,7 +100,7 @@ def case_plan(case: MonteCarloCase) -> Plan:
     return Plan(case.name, (beam,), (FractionGroup(1, 1, {1: 1.0}),))
 
 
-def case_machine(case: MonteCarloCase) -> Machine:
+def case_machine(case: Case) -> Machine:
     """The source of a case: a point with an even fluence, opaque jaws, one photon per cm2 and MU."""
     spectrum = case.header.spectrum
     of_case = f"Monte Carlo case {case.name}"
@@ -127,8 +134,8 @@ def case_machine(case: MonteCarloCase) -> Machine:
     )
 
 
-def _nominal_mv(case: MonteCarloCase) -> float:
-    return float(case.header.spectrum.energy_high_MeV[-1])
+def _nominal_mv(case: Case) -> float:
+    return case.highest_mev
 
 
 def _edges_in_case_frame(grid: Grid) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -141,6 +148,6 @@ def _to_patient(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return values[:, ::-1].transpose(1, 0, 2)
 
 
-def _in_case_frame(dose: Dose, case: MonteCarloCase) -> FloatArray:
+def _in_case_frame(dose: Dose, case: Case) -> FloatArray:
     values = dose.total_gy.transpose(1, 0, 2)[:, ::-1]
     return rebin(values, _edges_in_case_frame(dose.grid), (case.z_edges_cm, case.y_edges_cm, case.x_edges_cm))

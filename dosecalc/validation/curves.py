@@ -59,7 +59,9 @@ class Differences:
 
 
 def differences(pair: CurvePair, scale: FloatArray | float) -> Differences:
-    """Differences of all points in percent of ``scale`` (the reference itself for local ones)."""
+    """Differences of all points in percent of ``scale`` (the reference itself for local ones); NaN without points."""
+    if not pair.position_cm.size:
+        return Differences(*(float("nan"),) * 6)
     d = 100 * (pair.evaluated - pair.reference) / scale
     noise = 100 * pair.sigma / np.abs(scale)
     counted = np.maximum(np.abs(d) - 2 * noise, 0.0)
@@ -75,7 +77,7 @@ def differences(pair: CurvePair, scale: FloatArray | float) -> Differences:
 
 def depth_of_maximum_cm(pair: CurvePair) -> float:
     """Where the evaluated (noiseless) depth dose is highest."""
-    return float(pair.position_cm[int(np.argmax(pair.evaluated))])
+    return float(pair.position_cm[int(np.argmax(pair.evaluated))]) if pair.position_cm.size else float("nan")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class BuildUp:
 
 def build_up(pair: CurvePair, percent: float = 2.0, distance_mm: float = 1.0) -> BuildUp:
     """Compare the rising part of a depth dose; points down to the maximum of the evaluated curve."""
+    if not pair.position_cm.size:
+        return BuildUp(float("nan"), float("nan"))
     maximum = float(pair.evaluated.max())
     rising = pair.position_cm < depth_of_maximum_cm(pair)
     if not rising.any():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
+
+from dosecalc.dose.gamma import Criterion, gamma_on_axes
 
 FloatArray = NDArray[np.float64]
 
-#: positions that are tried per distance criterion: the interpolated dose changes little over an eighth of it
-_STEPS = 8
+#: only whether gamma exceeds 1 is asked for, so the search ends just above
+_SEARCH_ENDS = 1.01
 
 
 def gamma_pass_rate(
@@ -39,28 +40,23 @@ def gamma_pass_rate(
     dose_percent, threshold_percent : float
         Percent of the reference's maximum among the counted voxels.
     distance_mm : float
+
+    Raises
+    ------
+    InputError
+        ``DOSE_ZERO``, and as `gamma_on_axes`.
     """
-    maximum = float(reference[counted].max())
-    index = np.nonzero(counted & (reference >= threshold_percent / 100 * maximum))
-    points = np.stack([centres_mm[a][index[a]] for a in range(3)], -1)
-    wanted = reference[index]
-    tolerance2 = (dose_percent / 100 * maximum) ** 2 + (2 * sigma[index]) ** 2
-    field = RegularGridInterpolator(centres_mm, evaluated, bounds_error=False, fill_value=np.nan)
-    left = np.flatnonzero((evaluated[index] - wanted) ** 2 > tolerance2)
-    for offset in _offsets(distance_mm):
-        if not left.size:
-            break
-        share = 1 - (offset @ offset) / distance_mm**2
-        difference2 = (field(points[left] + offset) - wanted[left]) ** 2
-        # a place beyond the grid has no dose and cannot pass
-        left = left[~(difference2 <= share * tolerance2[left])]
-    return 100.0 * (1 - left.size / wanted.size)
-
-
-def _offsets(distance_mm: float) -> FloatArray:
-    """Displacements within the criterion, nearest first, float64 [n, 3]."""
-    line = np.arange(-_STEPS, _STEPS + 1) / _STEPS
-    cube = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-    radius = np.linalg.norm(cube, axis=1)
-    keep = radius <= 1.0
-    return np.asarray(cube[keep][np.argsort(radius[keep], kind="stable")] * distance_mm)
+    maximum = float(np.max(reference, where=counted, initial=0.0))
+    criterion = Criterion(dose_percent, distance_mm)
+    # uncounted voxels must not be searched, only interpolated in: as reference doses they are below the threshold
+    result = gamma_on_axes(
+        centres_mm,
+        np.where(counted, reference, 0.0) / (maximum or 1.0),
+        centres_mm,
+        evaluated / (maximum or 1.0),
+        criterion,
+        threshold_percent=threshold_percent,
+        max_gamma=_SEARCH_ENDS,
+        reference_sigma_gy=sigma / (maximum or 1.0),
+    )
+    return result[criterion].pass_rate_in(counted)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dosecalc.validation.case import AIR_BELOW_G_CM3, Case
 from dosecalc.validation.curves import (
     BuildUp,
     CurvePair,
@@ -23,12 +24,10 @@ from dosecalc.validation.montecarlo import MonteCarloCase
 
 FloatArray = NDArray[np.float64]
 
-#: thinner than this is air, which is not judged
-AIR_BELOW_G_CM3 = 0.05
-#: half the side of the square over which doses on the axis are averaged
-_AXIS_HALF_CM = 0.5
 #: outside begins this far beyond the geometric edge
 _OUTSIDE_CM = 0.5
+#: where the output is compared
+_OUTPUT_DEPTH_CM = 10.0
 #: gamma criteria: percent of the maximum, mm
 GAMMAS = ((2.0, 2.0), (1.0, 1.0))
 
@@ -72,7 +71,7 @@ class CaseMeasures:
     output_percent, output_sigma_percent : float
         Difference of the absolute dose on the axis around 10 cm depth, and the reference's standard deviation.
     gamma : mapping of ``2%/2mm`` to float
-        Pass rates with the noise allowed for, threshold 10 %.
+        Pass rates with the noise allowed for, threshold 10 %; empty where the reference is on lines only.
     """
 
     case: str
@@ -84,72 +83,78 @@ class CaseMeasures:
     output_sigma_percent: float
     gamma: dict[str, float]
 
+    @property
+    def output_counted_percent(self) -> float:
+        """By how much the output differs beyond two standard deviations of the reference."""
+        return float(np.maximum(abs(self.output_percent) - 2 * self.output_sigma_percent, 0.0))
+
+    @property
+    def worst_penumbra(self) -> Profile | None:
+        """The profile whose penumbra differs most from the reference's."""
+        known = [p for p in self.profiles if np.isfinite(p.penumbra_mm - p.penumbra_reference_mm)]
+        return max(known, key=lambda p: abs(p.penumbra_mm - p.penumbra_reference_mm), default=None)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
 
-def measure(case: MonteCarloCase, dose: FloatArray, depths_cm: tuple[float, ...] = (1.5, 5, 10, 20)) -> CaseMeasures:
+@dataclass(frozen=True, eq=False)
+class CaseCurves:
+    """Depth dose (without air) and profiles by their depth in cm, reference beside evaluated."""
+
+    depth_dose: CurvePair
+    profiles: dict[float, CurvePair]
+
+
+def curves(case: Case, dose: FloatArray) -> CaseCurves:
+    """The lines along which a dose (float64 [z, y, x], Gy cm2, on the case's voxels) is held against a case."""
+    axis = case.axis_reference()
+    pair = CurvePair(case.centres_cm("z"), axis.dose, case.axis_mean(dose), axis.sigma)
+    profiles = {}
+    for depth in case.profile_depths_cm:
+        line = case.profile_reference(depth)
+        evaluated = case.profile_mean(dose, case.plane_at(depth))
+        profiles[depth] = CurvePair(case.centres_cm("x"), line.dose, evaluated, line.sigma)
+    return CaseCurves(pair.where(case.axis_in_matter()), profiles)
+
+
+def measure(case: Case, dose: FloatArray) -> CaseMeasures:
     """Hold a dose against a case.
 
     Parameters
     ----------
-    case : MonteCarloCase
+    case : Case
+        A thinned one has no gamma: the mapping is empty.
     dose : float64 [z, y, x]
         Gy cm2 on the case's voxels.
-    depths_cm : tuple of float
-        Depths of the profiles.
     """
-    axis = depth_dose(case, dose)
+    lines = curves(case, dose)
+    axis = lines.depth_dose
     beyond = axis.where(axis.position_cm >= depth_of_maximum_cm(axis))
-    output = _at_depth(axis, 10.0)
-    centres = (case.centres_cm("z") * 10, case.centres_cm("y") * 10, case.centres_cm("x") * 10)
-    matter = case.density >= AIR_BELOW_G_CM3
-    rates = {
-        f"{percent:g}%/{mm:g}mm": gamma_pass_rate(centres, case.dose, dose, case.sigma, matter, percent, mm)
-        for percent, mm in GAMMAS
-    }
+    output = _at_depth(axis, _OUTPUT_DEPTH_CM)
     return CaseMeasures(
         case.name,
         case.header.description,
         differences(beyond, beyond.reference),
         build_up(axis),
-        tuple(_profile(case, dose, depth) for depth in depths_cm if case.layered and depth < case.z_edges_cm[-1]),
+        tuple(_profile(case, depth, pair) for depth, pair in lines.profiles.items()),
         output[0],
         output[1],
-        rates,
+        _gamma(case, dose) if isinstance(case, MonteCarloCase) else {},
     )
 
 
-def depth_dose(case: MonteCarloCase, dose: FloatArray) -> CurvePair:
-    """Dose along the axis, mean over a square centimetre (less in small fields); without voxels of air."""
-    x = _about_axis(case.centres_cm("x"), min(_AXIS_HALF_CM, 0.2 * case.field_cm[0]))
-    y = _about_axis(case.centres_cm("y"), min(_AXIS_HALF_CM, 0.2 * case.field_cm[1]))
-    reference, sigma, density = (v[:, y][:, :, x] for v in (case.dose, case.sigma, case.density))
-    pair = CurvePair(
-        case.centres_cm("z"),
-        reference.mean((1, 2)),
-        dose[:, y][:, :, x].mean((1, 2)),
-        np.array([_sigma_of_mean(d, s) for d, s in zip(reference, sigma, strict=True)]),
-    )
-    return pair.where(density.min(axis=(1, 2)) >= AIR_BELOW_G_CM3)
+def _gamma(case: MonteCarloCase, dose: FloatArray) -> dict[str, float]:
+    centres = (case.centres_cm("z") * 10, case.centres_cm("y") * 10, case.centres_cm("x") * 10)
+    matter = case.density >= AIR_BELOW_G_CM3
+    return {
+        f"{percent:g}%/{mm:g}mm": gamma_pass_rate(centres, case.dose, dose, case.sigma, matter, percent, mm)
+        for percent, mm in GAMMAS
+    }
 
 
-def profile(case: MonteCarloCase, dose: FloatArray, depth_cm: float) -> CurvePair:
-    """Dose along x at a depth, mean over a centimetre (less in small fields) of y."""
-    iz = int(np.argmin(np.abs(case.centres_cm("z") - depth_cm)))
-    y = _about_axis(case.centres_cm("y"), min(_AXIS_HALF_CM, 0.2 * case.field_cm[1]))
-    reference, sigma = case.dose[iz][y], case.sigma[iz][y]
-    return CurvePair(
-        case.centres_cm("x"),
-        reference.mean(0),
-        dose[iz][y].mean(0),
-        np.array([_sigma_of_mean(d, s) for d, s in zip(reference.T, sigma.T, strict=True)]),
-    )
-
-
-def _profile(case: MonteCarloCase, dose: FloatArray, depth_cm: float) -> Profile:
-    pair = profile(case, dose, depth_cm)
+def _profile(case: Case, depth_cm: float, pair: CurvePair) -> Profile:
     edge = case.field_cm[0] / 2 * (1 + depth_cm / case.ssd_cm)
     distance = np.abs(pair.position_cm)
     central = float(np.interp(0.0, pair.position_cm, pair.reference))
@@ -164,20 +169,10 @@ def _profile(case: MonteCarloCase, dose: FloatArray, depth_cm: float) -> Profile
     )
 
 
-def _about_axis(centres: FloatArray, half: float) -> NDArray[np.intp]:
-    """Voxels within ``half`` of the axis; at least the ones nearest to it."""
-    reach = max(half, float(np.abs(centres).min()) + 1e-6)
-    return np.flatnonzero(np.abs(centres) <= reach)
-
-
 def _at_depth(axis: CurvePair, depth_cm: float) -> tuple[float, float]:
     near = axis.where(np.abs(axis.position_cm - depth_cm) <= 0.5)
+    if not near.position_cm.size:
+        return float("nan"), float("nan")  # a phantom that ends before, or air there
     difference = 100 * (near.evaluated.mean() / near.reference.mean() - 1)
     # noise is correlated along depth: the mean over depths is taken to be no better than one of them
     return float(difference), float(100 * near.sigma.mean() / near.reference.mean())
-
-
-def _sigma_of_mean(dose: FloatArray, sigma: FloatArray) -> float:
-    """Standard deviation of a mean over voxels, some of which are mirror images that hold one and the same value."""
-    _, first, count = np.unique(dose.ravel(), return_index=True, return_counts=True)
-    return float(np.sqrt(np.sum((count * sigma.ravel()[first]) ** 2)) / dose.size)

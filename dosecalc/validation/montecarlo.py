@@ -2,121 +2,71 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from dosecalc.errors import InputError
+from dosecalc.validation.case import AIR_BELOW_G_CM3, Case, CaseHeader, ReferenceCurve
 
 FloatArray = NDArray[np.float64]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _ARRAYS = ("dose", "rel_unc", "density", "medium", "x_edges", "y_edges", "z_edges")
-
-
-class _Header(BaseModel):
-    """What is used of a case's JSON; the files hold more (how the run was made), which is for people."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Source(_Header):
-    source_to_front_plane_cm: Positive
-    field_at_front_plane_cm: tuple[Positive, Positive]
-
-
-class _Spectrum(_Header):
-    name: str
-    reference: str
-    energy_low_MeV: tuple[float, ...] = Field(min_length=1)
-    energy_high_MeV: tuple[float, ...] = Field(min_length=1)
-    probability_per_bin: tuple[float, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _joined(self) -> _Spectrum:
-        n = len(self.energy_low_MeV)
-        if len(self.energy_high_MeV) != n or len(self.probability_per_bin) != n:
-            raise ValueError("energy_low_MeV, energy_high_MeV and probability_per_bin need the same length")
-        if any(abs(a - b) > 1e-9 for a, b in zip(self.energy_high_MeV[:-1], self.energy_low_MeV[1:], strict=True)):
-            raise ValueError("the bins must join")
-        return self
-
-
-class CaseHeader(_Header):
-    """The JSON beside a case's arrays."""
-
-    format_name: Literal["monte-carlo-case/1"] = Field(alias="schema")
-    case: str
-    description: str
-    materials: tuple[str, ...] = Field(min_length=1)
-    source: _Source
-    spectrum: _Spectrum
+#: where profiles are compared: near the maximum, at two shallow depths, and deep
+_PROFILE_DEPTHS_CM = (1.5, 5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True, eq=False)
-class MonteCarloCase:
-    """A reference dose with everything that an engine needs to compute the same.
-
-    The frame is that of the case: z is depth from the front plane, the source stands on the negative z axis.
+class MonteCarloCase(Case):
+    """A case with the reference dose of every voxel.
 
     Parameters
     ----------
-    header : CaseHeader
     dose : float64 [z, y, x]
         Gy cm2: dose to the local medium per incident photon fluence on the axis at the front plane.
     sigma : float64 [z, y, x]
         One standard deviation of ``dose``, Gy cm2.
-    density : float32 [z, y, x]
-        g/cm3.
-    medium : uint8 [z, y, x]
-        Index into ``header.materials``.
-    x_edges_cm, y_edges_cm, z_edges_cm : float64 [n + 1]
-        Voxel boundaries.
     """
 
-    header: CaseHeader
     dose: FloatArray
     sigma: FloatArray
-    density: NDArray[np.float32]
-    medium: NDArray[np.uint8]
-    x_edges_cm: FloatArray
-    y_edges_cm: FloatArray
-    z_edges_cm: FloatArray
 
     @property
-    def name(self) -> str:
-        """Name of the case."""
-        return self.header.case
+    def profile_depths_cm(self) -> tuple[float, ...]:
+        """Depths of profiles, in matter and inside the phantom; none where density varies across the beam."""
+        if not self.layered:
+            return ()
+        matter = self.density[:, 0, 0] >= AIR_BELOW_G_CM3
+        return tuple(d for d in _PROFILE_DEPTHS_CM if d < self.z_edges_cm[-1] and matter[self.plane_at(d)])
 
-    @property
-    def field_cm(self) -> tuple[float, float]:
-        """Full widths (x, y) of the field at the front plane, cm."""
-        return self.header.source.field_at_front_plane_cm
+    def axis_reference(self) -> ReferenceCurve:
+        """Mean about the axis at every depth."""
+        y, x = self.about_axis("y"), self.about_axis("x")
+        near, sigma = (v[:, y][:, :, x] for v in (self.dose, self.sigma))
+        return ReferenceCurve(self.axis_mean(self.dose), _sigma_of_means(near, sigma))
 
-    @property
-    def ssd_cm(self) -> float:
-        """Distance from the source to the front plane, cm."""
-        return self.header.source.source_to_front_plane_cm
-
-    @property
-    def layered(self) -> bool:
-        """True when the phantom is made of even layers across the beam, as water and slabs are."""
-        return bool(np.all(np.ptp(self.density, axis=(1, 2)) == 0) and np.all(np.ptp(self.medium, axis=(1, 2)) == 0))
-
-    def centres_cm(self, axis: Literal["x", "y", "z"]) -> FloatArray:
-        """Voxel centres along an axis, float64 [n], cm."""
-        edges: FloatArray = getattr(self, f"{axis}_edges_cm")
-        return (edges[1:] + edges[:-1]) / 2
+    def profile_reference(self, depth_cm: float) -> ReferenceCurve:
+        """Mean along x at a depth."""
+        plane, y = self.plane_at(depth_cm), self.about_axis("y")
+        sigma = _sigma_of_means(self.dose[plane][y].T, self.sigma[plane][y].T)
+        return ReferenceCurve(self.profile_mean(self.dose, plane), sigma)
 
 
 def list_cases(folder: Path) -> tuple[Path, ...]:
-    """The JSON files of all complete cases of a folder, by name."""
-    return tuple(sorted(p for p in folder.glob("*.json") if p.with_suffix(".npz").is_file()))
+    """The JSON files of all cases of a folder, by name, whether or not they can be read.
+
+    A case is every NPZ file, every JSON file beside one, and every JSON file that says it is a case: so that a case
+    whose other half is missing is not passed over.
+    """
+    stems = {p.with_suffix(".json") for p in folder.glob("*.npz")}
+    return tuple(sorted(stems | {p for p in folder.glob("*.json") if _says_case(p)}))
 
 
 def load_case(path: Path) -> MonteCarloCase:
@@ -131,37 +81,79 @@ def load_case(path: Path) -> MonteCarloCase:
         header = CaseHeader.model_validate_json(path.read_bytes())
         with np.load(path.with_suffix(".npz")) as f:
             arrays = {name: f[name] for name in _ARRAYS}
+        arrays = {name: values.astype(np.float64) for name, values in arrays.items()}
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"]) or "the JSON"
         raise InputError("CASE_INVALID", f"{place}: {first['msg']}.", file=path.name) from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            "CASE_UNREADABLE", f"The case cannot be read ({error}); a JSON and an NPZ file are needed.", file=path.name
+            "CASE_UNREADABLE",
+            f"The case cannot be read ({_in_words(error)}); a JSON and an NPZ file are needed.",
+            file=path.name,
         ) from None
     _check(arrays, header, path)
-    dose = arrays["dose"].astype(np.float64)
+    dose = arrays["dose"]
     return MonteCarloCase(
         header,
-        dose,
-        dose * np.nan_to_num(arrays["rel_unc"].astype(np.float64), nan=1.0, posinf=1.0),
         arrays["density"].astype(np.float32),
         arrays["medium"].astype(np.uint8),
-        *(arrays[f"{axis}_edges"].astype(np.float64) for axis in "xyz"),
+        arrays["x_edges"],
+        arrays["y_edges"],
+        arrays["z_edges"],
+        dose,
+        np.abs(dose) * np.nan_to_num(arrays["rel_unc"], nan=1.0, posinf=1.0),
     )
 
 
+def _says_case(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return path.with_suffix(".npz").is_file()
+    return isinstance(content, dict) and str(content.get("schema", "")).startswith("monte-carlo-case/")
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{Path(str(error.filename)).name}: {error.strerror}"
+    return f"the NPZ lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
 def _check(arrays: dict[str, NDArray[Any]], header: CaseHeader, path: Path) -> None:
+    def refuse(message: str) -> InputError:
+        return InputError("CASE_INVALID", message, file=path.name)
+
+    for axis in "xyz":
+        edges = arrays[f"{axis}_edges"]
+        if edges.ndim != 1 or len(edges) < 3 or not (np.isfinite(edges).all() and np.all(np.diff(edges) > 0)):
+            raise refuse(f"{axis}_edges must be at least three finite numbers that rise.")
     shape = tuple(len(arrays[f"{axis}_edges"]) - 1 for axis in "zyx")
     for name in ("dose", "rel_unc", "density", "medium"):
         if arrays[name].shape != shape:
-            raise InputError(
-                "CASE_INVALID", f"{name} has shape {arrays[name].shape}; the edges make {shape}.", file=path.name
-            )
-    for axis in "xyz":
-        if not np.all(np.diff(arrays[f"{axis}_edges"]) > 0):
-            raise InputError("CASE_INVALID", f"{axis}_edges must rise.", file=path.name)
-    if int(arrays["medium"].max()) >= len(header.materials):
-        raise InputError("CASE_INVALID", "medium names a material that is not in the list.", file=path.name)
+            raise refuse(f"{name} has shape {arrays[name].shape}; the edges make {shape}.")
     if not (np.isfinite(arrays["dose"]).all() and np.isfinite(arrays["density"]).all()):
-        raise InputError("CASE_INVALID", "Dose and density must be finite.", file=path.name)
+        raise refuse("Dose and density must be finite.")
+    if arrays["density"].min() < 0:
+        raise refuse("A density is negative.")
+    if not np.isin(arrays["medium"], np.arange(len(header.materials))).all():
+        raise refuse("medium names a material that is not in the list.")
+    if not arrays["dose"].max() > 0:
+        raise refuse("The dose is zero everywhere.")
+    if np.nanmin(arrays["rel_unc"], initial=0.0) < 0:
+        raise refuse("An uncertainty is negative.")
+    if not all(arrays[f"{a}_edges"][0] < 0 < arrays[f"{a}_edges"][-1] for a in "xy"):
+        raise refuse("The beam's axis (x = y = 0) misses the phantom.")
+
+
+def _sigma_of_means(dose: FloatArray, sigma: FloatArray) -> FloatArray:
+    """Standard deviation of the mean of each row of voxels, float64 [n].
+
+    Some voxels are mirror images of each other that hold one and the same value: they are one measurement.
+    """
+    return np.array([_sigma_of_mean(d.ravel(), s.ravel()) for d, s in zip(dose, sigma, strict=True)])
+
+
+def _sigma_of_mean(dose: FloatArray, sigma: FloatArray) -> float:
+    _, first, count = np.unique(dose, return_index=True, return_counts=True)
+    return float(np.sqrt(np.sum((count * sigma[first]) ** 2)) / dose.size)

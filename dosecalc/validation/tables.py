@@ -1,16 +1,75 @@
-"""Measures as Markdown tables."""
+"""Measures as tables: the overview for terminals and pages, and Markdown for the docs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dosecalc.validation.measures import CaseMeasures
+from dosecalc.validation.run import CaseResult, summary_line
+
+#: headings of `overview_rows`
+OVERVIEW_HEADINGS = ("case", "γ 2%/2mm", "γ 1%/1mm", "worst %", "mean %", "penumbra mm", "output %", "targets")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(r) + " |" for r in rows)]) + "\n"
+
+
+def overview_rows(results: Sequence[CaseResult]) -> list[tuple[str, ...]]:
+    """One line per case for `OVERVIEW_HEADINGS`; a dash where there is no figure."""
+    rows = []
+    for result in results:
+        m = result.measures
+        edge = m.worst_penumbra
+        rows.append(
+            (
+                m.case,
+                *(_figure(m.gamma.get(name), ".1f") for name in ("2%/2mm", "1%/1mm")),
+                _figure(m.depth_dose.worst_counted, ".2f"),
+                _figure(m.depth_dose.mean_counted, ".2f"),
+                f"{edge.penumbra_mm:.1f} / {edge.penumbra_reference_mm:.1f}" if edge else "–",
+                _figure(m.output_percent, "+.2f"),
+                {True: "pass", False: "MISSED", None: "–"}[result.passes],
+            )
+        )
+    return rows
+
+
+def document_tables(results: Sequence[CaseResult]) -> str:
+    """Everything that the docs say of a run: overview, targets missed, and the measures in full."""
+    measures = [r.measures for r in results]
+    overview = [(*row[:-1], "**missed**" if row[-1] == "MISSED" else row[-1]) for row in overview_rows(results)]
+    parts = [
+        markdown(OVERVIEW_HEADINGS, overview),
+        f"{summary_line(results)}.\n",
+        missed_table(results),
+        axis_table(measures),
+        profile_table(measures),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def missed_table(results: Sequence[CaseResult]) -> str:
+    """The targets that are missed, and by how much; empty when there are none."""
+    rows = [
+        (
+            r.case.name,
+            v.target.name,
+            f"{v.value:.2f} {v.target.unit}".strip(),
+            v.target.rule,
+            f"{abs(v.value - v.target.limit):.2f} {v.target.unit}".strip(),
+        )
+        for r in results
+        for v in r.missed
+        if v.value is not None
+    ]
+    return markdown(("case", "missed", "value", "target", "by"), rows) if rows else ""
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None or value != value else format(value, form)
 
 
 def axis_table(cases: Sequence[CaseMeasures]) -> str:
