@@ -50,7 +50,7 @@ def beside(
     there = ~np.isnan(ours)
     apart = np.abs(ours[there] - theirs[there])
     assert apart.max() <= GAMMA
-    assert np.mean(apart <= GAMMA_MOSTLY) >= 0.999
+    assert np.mean(apart <= GAMMA_MOSTLY) >= 0.99
     rate = 100 * np.mean(theirs[there] <= 1)
     assert result.maps[0].pass_rate_percent == pytest.approx(rate, abs=POINTS)
     return ours, theirs

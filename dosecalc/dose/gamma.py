@@ -324,13 +324,13 @@ def _search(
     sampling: int | None,
 ) -> NDArray[np.float32]:
     """Gamma of the points, float32 [criteria, n]."""
-    distance = np.array([c.distance_mm for c in criteria])
+    distance = np.array([c.distance_mm for c in criteria], dtype=np.float64)
     bounds = _bounds(ev.values, np.minimum), _bounds(ev.values, np.maximum)
 
     def least(o: SearchOffsets) -> NDArray[np.float32]:
         found: NDArray[np.float32] = gamma_of_points(  # type: ignore[call-arg]  # a Dispatcher tells nothing
             ref.values, points, ev.values, *bounds, *ev.axes, ev.per_cell, *ref.axes, dose_criterion, distance, limit,
-            o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
+            o.near, o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
         )  # fmt: skip
         return found
 

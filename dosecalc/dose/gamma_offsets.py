@@ -15,6 +15,8 @@ FloatArray = NDArray[np.float64]
 
 #: edge of a block over the distance criterion: few blocks to look at, few points to try in each
 BLOCK_EDGE = 0.3
+#: a dose difference up to so many criteria is followed up by trying the offsets one after the other: they are few
+NEAR = 0.41
 #: points beyond which memory and time are wasted on a search that a maximum gamma would end
 MOST_POINTS = 20_000_000
 
@@ -25,6 +27,8 @@ class SearchOffsets:
 
     Parameters
     ----------
+    near : float64 [k, 4]
+        The offsets within `NEAR`, rising in length.
     offsets : float64 [n, 4]
         z, y, x and the squared length; the first is the origin.
     block_start : int64 [m + 1]
@@ -37,6 +41,7 @@ class SearchOffsets:
         Distance of neighbouring blocks.
     """
 
+    near: FloatArray
     offsets: FloatArray
     block_start: NDArray[np.int64]
     blocks: FloatArray
@@ -47,7 +52,12 @@ class SearchOffsets:
 def everywhere() -> SearchOffsets:
     """No offsets: the search is not confined to any."""
     return SearchOffsets(
-        np.zeros((0, 4)), np.zeros(1, np.int64), np.zeros((0, 7)), np.full((1, 1, 1), -1, np.int32), BLOCK_EDGE
+        np.zeros((0, 4)),
+        np.zeros((0, 4)),
+        np.zeros(1, np.int64),
+        np.zeros((0, 7)),
+        np.full((1, 1, 1), -1, np.int32),
+        BLOCK_EDGE,
     )
 
 
@@ -122,7 +132,9 @@ def _in_blocks(points: FloatArray, length2: FloatArray, axes: tuple[bool, bool, 
     high = np.maximum.reduceat(points, start)
     block_at = np.full(len(nearest), -1, dtype=np.int32)
     block_at[key[start]] = np.arange(len(start))
+    by_length = np.column_stack([points, length2])[np.argsort(length2, kind="stable")]
     return SearchOffsets(
+        near=by_length[by_length[:, 3] <= NEAR**2],
         offsets=np.column_stack([points, length2]),
         block_start=np.append(start, len(points)).astype(np.int64),
         blocks=np.column_stack([(low + high) / 2, (high - low) / 2, length2[start]]),

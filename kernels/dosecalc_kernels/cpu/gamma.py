@@ -36,6 +36,11 @@ _GOOD_ENOUGH = 1e-3
 _SAME = 1e-6
 #: squared distance from the least gamma of a cell within which offsets are tried first
 _NEAR2 = 0.12**2
+#: squared gamma rises at least so many times as fast as the squared distance from the least one of a cell that is not
+#: divided: 1 where dose is linear, less where it is twisted
+_CONVEX = 0.6
+#: what single precision makes of the least gamma that fails
+_FAILS = np.nextafter(np.float32(1.0), np.float32(2.0))
 
 
 @njit(inline="always")
@@ -206,8 +211,8 @@ def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, ma
     """Least squared gamma over all cells, or ``cap`` when nothing is below it.
 
     ``others`` [n, 4] takes the least squared gamma and its point of every cell that comes within ``margin`` of the
-    least gamma and below ``cap``, ``cells`` [n, 3] the cell. Returns the least and how many there are, which may be
-    more than fit.
+    least gamma and below ``cap`` (of a cell that is divided: what bounds it), ``cells`` [n, 4] the cell and its number
+    of parts. Returns the least and how many there are, which may be more than fit.
     """
     v, trial, trial_part, box, part = work[0], work[1], work[2], work[3:6], work[6:9]
     mz, my, mx = low.shape
@@ -261,11 +266,18 @@ def _least(dose, low, high, nz, ny, nx, kji, pz, py, px, d, per_dose, per_mm, ma
                         value = _descend(v, box, box, d, per_dose, trial)
                     else:
                         value = _least_in_parts(v, n, box, part, d, per_dose, trial, trial_part, limit)
-                    if value < limit:
+                    if value < limit or (n > 1 and margin > 0.0):
                         if n_others < len(others):
-                            others[n_others, 0] = value
+                            # in a twisted cell samples may be better where the descent did not come
+                            others[n_others, 0] = value if n == 1 else bound + dx * dx
+                            if value >= limit:
+                                trial[0], trial[1], trial[2] = (
+                                    _clip(0.0, z0, z1),
+                                    _clip(0.0, y0, y1),
+                                    _clip(0.0, x0, x1),
+                                )
                             others[n_others, 1], others[n_others, 2], others[n_others, 3] = trial[0], trial[1], trial[2]
-                            cells[n_others, 0], cells[n_others, 1], cells[n_others, 2] = k, j, i
+                            cells[n_others, 0], cells[n_others, 1], cells[n_others, 2], cells[n_others, 3] = k, j, i, n
                         n_others += 1
                     if value < best:
                         best = value
@@ -348,7 +360,7 @@ def _least_about(
                 away2 = max(0.0, abs(near[0] - blocks[block, 0]) - blocks[block, 3]) ** 2
                 away2 += max(0.0, abs(near[1] - blocks[block, 1]) - blocks[block, 4]) ** 2
                 away2 += max(0.0, abs(near[2] - blocks[block, 2]) - blocks[block, 5]) ** 2
-                if floor + away2 >= best:
+                if floor + _CONVEX * away2 >= best:
                     continue
                 for s in range(block_start[block], block_start[block + 1]):
                     z, y, x, r2 = offsets[s, 0], offsets[s, 1], offsets[s, 2], offsets[s, 3]
@@ -356,7 +368,8 @@ def _least_about(
                         break
                     if z < z0 or z > z1 or y < y0 or y > y1 or x < x0 or x > x1:
                         continue
-                    if floor + (z - near[0]) ** 2 + (y - near[1]) ** 2 + (x - near[2]) ** 2 >= best:
+                    away2 = (z - near[0]) ** 2 + (y - near[1]) ** 2 + (x - near[2]) ** 2
+                    if floor + _CONVEX * away2 >= best:
                         continue
                     c, b, a = (z - z0) * per_z, (y - y0) * per_y, (x - x0) * per_x
                     v00, v01 = v000 + (v001 - v000) * a, v010 + (v011 - v010) * a
@@ -399,6 +412,20 @@ def _least_anywhere(
     return best
 
 
+@njit(inline="always")
+def _least_of_near(dose, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm, near, best):
+    """Least squared gamma over offsets that rise in length, or ``best``."""
+    for s in range(len(near)):
+        r2 = near[s, 3]
+        if r2 >= best:
+            break
+        z, y, x = pz + near[s, 0] * mm, py + near[s, 1] * mm, px + near[s, 2] * mm
+        e = (_dose_at(dose, z, y, x, node_z, node_y, node_x, per_cell) - d) * per_dose
+        if r2 + e * e < best:  # not when it is NaN, outside
+            best = r2 + e * e
+    return best
+
+
 @njit(cache=True, error_model="numpy")
 def _least_of_offsets(
     dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm,
@@ -411,12 +438,13 @@ def _least_of_offsets(
         for c in range(n_others - 1, -1, -1):  # the last ones found are the least
             if others[c, 0] < best:
                 # squared gamma rises at least as the squared distance from the cell's least one while dose is linear
-                for within2 in (min(_NEAR2, best - others[c, 0]), best - others[c, 0]):
+                floor = others[c, 0] if cells[c, 3] == 1 else -np.inf
+                for within2 in (_NEAR2, (best - floor) / _CONVEX):
                     best = _least_about(
                         dose, cells[c], node_z, node_y, node_x, pz, py, px, d, per_dose, 1.0 / mm,
-                        offsets, block_start, blocks, block_at, block_edge, others[c, 1:], others[c, 0], within2, best,
+                        offsets, block_start, blocks, block_at, block_edge, others[c, 1:], floor, within2, best,
                     )  # fmt: skip
-                    if best - others[c, 0] <= within2:
+                    if (best - floor) / _CONVEX <= within2:
                         break
         if best <= (np.sqrt(least) + _MARGIN) ** 2:
             return best
@@ -444,10 +472,12 @@ def _least_of_offsets(
 @njit(inline="always")
 def _gamma2(
     dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d, per_dose, mm, most, margin,
-    offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
+    near, offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
 ):  # fmt: skip
     """Squared gamma of one point, at most ``most``; ``value`` is the evaluated dose there, NaN outside the nodes."""
     e = (value - d) * per_dose
+    if len(near) and e * e <= near[-1, 3]:
+        return _least_of_near(dose, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm, near, e * e)
     per_mm = 1.0 / mm
     if np.isnan(value):
         away2 = _outside(pz, node_z, per_mm) ** 2
@@ -470,7 +500,7 @@ def _gamma2(
 @njit(cache=True, error_model="numpy")
 def _gamma_of_task(
     task, reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
-    dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge, result,
+    dose_criterion, distance_mm, max_gamma, near, offsets, block_start, blocks, block_at, block_edge, result,
 ):  # fmt: skip
     """What one task has to do of `gamma_of_points`."""
     n, n_criteria = len(points), len(distance_mm)
@@ -478,7 +508,7 @@ def _gamma_of_task(
     most = max_gamma * max_gamma
     remembered, margin = (_MOST_OTHERS, _MARGIN) if len(offsets) else (0, 0.0)
     work, others = np.empty((9, 8)), np.empty((remembered, 4))
-    kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 3), dtype=np.int64)
+    kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 4), dtype=np.int64)
     for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
         for p in range(first, min(n, first + _CHUNK)):
             flat = points[p]
@@ -493,23 +523,25 @@ def _gamma_of_task(
                 if abs(value - d) <= _SAME * dose_criterion[m, p]:
                     result[m, p] = abs(value - d) / dose_criterion[m, p]
                     continue
-                result[m, p] = np.sqrt(_gamma2(
+                found = np.sqrt(_gamma2(
                     dose, low, high, node_z, node_y, node_x, per_cell, pz, py, px, value, d,
                     1.0 / dose_criterion[m, p], distance_mm[m], most, margin,
-                    offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
+                    near, offsets, block_start, blocks, block_at, block_edge, kji, work, others, cells,
                 ))  # fmt: skip
+                # rounding must not make a point pass
+                result[m, p] = _FAILS if 1.0 + 1e-12 < found < _FAILS else found
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def gamma_of_points(
     reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
-    dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge,
+    dose_criterion, distance_mm, max_gamma, near, offsets, block_start, blocks, block_at, block_edge,
 ):  # fmt: skip
     """See `dosecalc_kernels.contract.gamma_of_points`."""
     result = np.empty((len(distance_mm), len(points)), dtype=np.float32)
     for task in prange(_TASKS):
         _gamma_of_task(
             task, reference, points, dose, low, high, node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x,
-            dose_criterion, distance_mm, max_gamma, offsets, block_start, blocks, block_at, block_edge, result,
+            dose_criterion, distance_mm, max_gamma, near, offsets, block_start, blocks, block_at, block_edge, result,
         )  # fmt: skip
     return result
