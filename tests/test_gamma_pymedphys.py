@@ -25,9 +25,19 @@ Axes = tuple[np.ndarray, ...]
 
 
 def beside(
-    axes: Axes, reference: np.ndarray, other: Axes, evaluated: np.ndarray, criterion: str, **options: object
+    axes: Axes,
+    reference: np.ndarray,
+    other: Axes,
+    evaluated: np.ndarray,
+    criterion: str,
+    *,
+    edges: bool = True,
+    **options: object,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gammas of both, checked against each other."""
+    """Gammas of both, checked against each other.
+
+    ``edges`` False: without the outermost layer, where pymedphys loses samples in it that rounding puts 1e-16 outside.
+    """
     c = Criterion.parse(criterion)
     max_gamma = options.pop("max_gamma", 2.0)
     with warnings.catch_warnings():
@@ -48,11 +58,13 @@ def beside(
     ours = result.maps[0].values
     assert np.array_equal(np.isnan(ours), np.isnan(theirs))
     there = ~np.isnan(ours)
+    if not edges:
+        there &= np.pad(np.ones([n - 2 for n in ours.shape], dtype=bool), 1)
     apart = np.abs(ours[there] - theirs[there])
     assert apart.max() <= GAMMA
     assert np.mean(apart <= GAMMA_MOSTLY) >= 0.99
-    rate = 100 * np.mean(theirs[there] <= 1)
-    assert result.maps[0].pass_rate_percent == pytest.approx(rate, abs=POINTS)
+    rates = [100 * np.mean(values[there] <= 1) for values in (ours, theirs)]
+    assert rates[0] == pytest.approx(rates[1], abs=POINTS)
     return ours, theirs
 
 
@@ -79,7 +91,14 @@ def test_noise(noise: float) -> None:
     generator = np.random.default_rng(3)
     axes = tuple(np.arange(11) * 2.5 for _ in range(3))
     reference = bump(axes, 12.0, 11.0)
-    beside(axes, reference, axes, reference * (1 + noise * generator.standard_normal(reference.shape)), "2%/2mm")
+    beside(
+        axes,
+        reference,
+        axes,
+        reference * (1 + noise * generator.standard_normal(reference.shape)),
+        "2%/2mm",
+        edges=False,
+    )
 
 
 def test_other_grid_that_overlaps_partly() -> None:

@@ -413,8 +413,38 @@ def _least_anywhere(
 
 
 @njit(inline="always")
-def _least_of_near(dose, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm, near, best):
+def _inner(cell, n, step):
+    """Whether a step of so many cells from a cell stays between the nodes of an axis."""
+    return n == 1 or (cell >= 1 and cell <= n - 3 and step < 1.0)
+
+
+@njit(inline="always")
+def _least_of_near(dose, node_z, node_y, node_x, per_cell, kji, pz, py, px, d, per_dose, mm, near, best):
     """Least squared gamma over offsets that rise in length, or ``best``."""
+    mz, my, mx = mm * per_cell[0], mm * per_cell[1], mm * per_cell[2]
+    nz, ny, nx = len(node_z), len(node_y), len(node_x)
+    reach = np.sqrt(near[-1, 3])
+    regular = (nz == 1 or mz > 0.0) and (ny == 1 or my > 0.0) and (nx == 1 or mx > 0.0)
+    if regular and _inner(kji[0], nz, reach * mz) and _inner(kji[1], ny, reach * my) and _inner(kji[2], nx, reach * mx):
+        # no bounds to check; an offset along a lone node is zero
+        z0, y0, x0 = (pz - node_z[0]) * per_cell[0], (py - node_y[0]) * per_cell[1], (px - node_x[0]) * per_cell[2]
+        uz, uy, ux = min(1, nz - 1), min(1, ny - 1), min(1, nx - 1)
+        for s in range(len(near)):
+            r2 = near[s, 3]
+            if r2 >= best:
+                break
+            z, y, x = z0 + near[s, 0] * mz, y0 + near[s, 1] * my, x0 + near[s, 2] * mx
+            k, j, i = int(z), int(y), int(x)
+            c, b, a = z - k, y - j, x - i
+            k1, j1, i1 = k + uz, j + uy, i + ux
+            v00 = dose[k, j, i] + (dose[k, j, i1] - dose[k, j, i]) * a
+            v01 = dose[k, j1, i] + (dose[k, j1, i1] - dose[k, j1, i]) * a
+            v10 = dose[k1, j, i] + (dose[k1, j, i1] - dose[k1, j, i]) * a
+            v11 = dose[k1, j1, i] + (dose[k1, j1, i1] - dose[k1, j1, i]) * a
+            v0, v1 = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+            e = (v0 + (v1 - v0) * c - d) * per_dose
+            best = min(best, r2 + e * e)
+        return best
     for s in range(len(near)):
         r2 = near[s, 3]
         if r2 >= best:
@@ -477,7 +507,7 @@ def _gamma2(
     """Squared gamma of one point, at most ``most``; ``value`` is the evaluated dose there, NaN outside the nodes."""
     e = (value - d) * per_dose
     if len(near) and e * e <= near[-1, 3]:
-        return _least_of_near(dose, node_z, node_y, node_x, per_cell, pz, py, px, d, per_dose, mm, near, e * e)
+        return _least_of_near(dose, node_z, node_y, node_x, per_cell, kji, pz, py, px, d, per_dose, mm, near, e * e)
     per_mm = 1.0 / mm
     if np.isnan(value):
         away2 = _outside(pz, node_z, per_mm) ** 2
