@@ -55,6 +55,28 @@ def lying_cylinder(radius_mm: float, length_mm: float, spacing_mm: float, offset
     return solid(strip, planes(-radius_mm, radius_mm, spacing_mm, offset), "lying cylinder")
 
 
+def lying_cone(
+    radius_mm: float, length_mm: float, spacing_mm: float, turned_deg: float, offset_mm: float = 0.0
+) -> Structure:
+    """Axis at z = 0, turned from +y towards -x, its middle at the origin; a plane at ``offset_mm``.
+
+    A section is bounded by the base and by a hyperbola: half width x at a distance s from the tip with
+    x^2 + z^2 = (radius s / length)^2.
+    """
+    angle = np.radians(turned_deg)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+    def section(z: float) -> FloatArray:
+        widest = np.sqrt(max(radius_mm**2 - z**2, 0.05**2))  # a dot where only the base's edge is left
+        x = widest * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 241)) ** 3  # close together at the tip
+        s = np.hypot(x, z) * length_mm / radius_mm
+        return np.column_stack((x, length_mm / 2 - s)) @ turn
+
+    n = int((radius_mm + abs(offset_mm)) // spacing_mm) + 1
+    heights = [offset_mm + spacing_mm * k for k in range(-n, n + 1)]
+    return solid(section, [z for z in heights if abs(z) <= radius_mm], "lying cone")
+
+
 def quantile(area: Callable[[float], float], lower: float, upper: float, percent: float) -> tuple[float, float]:
     """Position above which ``percent`` of a solid lies, and the solid's volume, from its cross-sections along an axis.
 

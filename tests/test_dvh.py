@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from builders_structures import box, circle, contour, prism, rectangle
-from dvh_shapes import linear_dose, lying_cylinder, quantile, solid, sphere
+from dvh_shapes import linear_dose, lying_cone, lying_cylinder, quantile, solid, sphere
 
 from dosecalc.dose.dvh import DvhCurve, compute_dvh
 from dosecalc.dose.dvh_shape import ShapeModel
@@ -57,6 +57,28 @@ def test_cylinder_across_the_planes(offset: float) -> None:
     ends = compute_dvh(lying_cylinder(r, length, 3.0, offset), ALONG_Y)
     # the flat ends are at +-12 mm, whatever the resolution
     assert (ends.min_gy, ends.max_gy) == (pytest.approx(4.0, abs=1e-3), pytest.approx(28.0, abs=1e-3))
+
+
+@pytest.mark.parametrize("spacing_mm", [2.0, 3.0])
+@pytest.mark.parametrize("turned_deg", [0.0, 30.0])
+def test_lying_cone_keeps_its_tip(spacing_mm: float, turned_deg: float) -> None:
+    # the tip is drawn on one plane, and the outline opens from it as a V from plane to plane
+    r, length = 12.0, 24.0
+    truth, volume = quantile(lambda s: math.pi * (r * (s / length + 0.5)) ** 2, -length / 2, length / 2, 95.0)
+    angle = math.radians(turned_deg)
+    coldest_at_the_tip = linear_dose((math.sin(angle), -math.cos(angle), 0), 16.0)
+    dvh = compute_dvh(lying_cone(r, length, spacing_mm, turned_deg), coldest_at_the_tip)
+    assert dvh.volume_cm3 == pytest.approx(volume / 1000, rel=VOLUME)
+    assert dvh.dose_at_volume(percent=95) == pytest.approx(16.0 + truth, abs=D95_GY)
+
+
+def test_every_voxel_inside_counts_for_the_maximum_however_coarse_the_cells() -> None:
+    # a large structure on a fine grid: several voxels in one cell, of which one is hot
+    dose = linear_dose((0, 0, 0), 10.0, half_mm=90.0, spacing_mm=1.5)
+    values = dose.values.copy()
+    values[60, 61, 62] = 25.0
+    dvh = compute_dvh(sphere(80.0, 3.0), Volume(dose.grid, values), min_samples=20_000, max_samples=40_000)
+    assert (dvh.min_gy, dvh.max_gy) == (10.0, 25.0)
 
 
 def test_leaning_cylinder_keeps_its_cross_section() -> None:

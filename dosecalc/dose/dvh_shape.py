@@ -39,6 +39,8 @@ LARGE_MM3 = 50_000.0
 LARGE_SHARE = 0.4
 MAX_RASTER_NODES = 512 * 512
 MAX_SUBLAYERS = 32
+#: thickness of a layer in cells' widths: sections are smooth along z, outlines are not smooth on the raster
+LAYER = 1.25
 
 #: an end contour that is this small against the next one in is a tip, drawn where the structure ends
 TIP_AREA = 0.005
@@ -831,7 +833,6 @@ def _raster(parts: Parts, height_mm: float, resolution: Resolution) -> _Raster |
 
 
 def _sublayers(height_mm: float, step_mm: float, *, halves: bool = False) -> int:
-    """As thick as cells are wide; an even number where the two halves of a piece are not alike."""
-    if halves or height_mm > step_mm:
-        return 2 * int(np.clip(np.ceil(height_mm / step_mm / 2.0), 1, MAX_SUBLAYERS // 2))
-    return 1
+    """Hardly thicker than cells are wide; an even number where the two halves of a piece are not alike."""
+    count = int(np.ceil(height_mm / (LAYER * step_mm) - 1e-9))
+    return min(MAX_SUBLAYERS, max(1, count + count % 2 if halves or count > 1 else count))

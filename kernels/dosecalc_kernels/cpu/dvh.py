@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 _BLOCK = 4
 #: consecutive segments that are passed over together
 _RUN = 16
+#: where the cuts of a triangle begin
+_CUTS = 11
 _MIN, _MAX, _VOLUME, _COVERED, _DOSE_SUM = range(5)
 
 
@@ -406,9 +408,10 @@ def _deposit(
 def _clip_triangle(px: Floats, py: Floats, f: Floats, out: Floats) -> int:
     """Part of a triangle where a linear function is positive.
 
-    ``out`` receives area fraction, centroid x and y, then the corners (x, y) of the part; returns how many corners.
+    ``out`` receives area fraction, centroid x and y, then the corners (x, y) of the part, and from ``_CUTS`` on the two
+    places where the triangle's edges are cut; returns how many corners.
     """
-    n = 0
+    n, cuts = 0, 0
     for a in range(3):
         b = (a + 1) % 3
         if f[a] > 0.0:
@@ -417,7 +420,9 @@ def _clip_triangle(px: Floats, py: Floats, f: Floats, out: Floats) -> int:
         if (f[a] > 0.0) != (f[b] > 0.0):
             t = f[a] / (f[a] - f[b])
             out[3 + 2 * n], out[4 + 2 * n] = px[a] + t * (px[b] - px[a]), py[a] + t * (py[b] - py[a])
+            out[_CUTS + 2 * cuts], out[_CUTS + 1 + 2 * cuts] = out[3 + 2 * n], out[4 + 2 * n]
             n += 1
+            cuts += 1
     whole = abs((px[1] - px[0]) * (py[2] - py[0]) - (px[2] - px[0]) * (py[1] - py[0]))
     total, cx, cy = 0.0, 0.0, 0.0
     for k in range(1, n - 1):
@@ -482,7 +487,7 @@ def accumulate(
     per_gy = 1.0 / bin_gy
     f = np.empty((ny, nx))
     px, py, fc = np.empty(3), np.empty(3), np.empty(3)
-    part = np.empty(3 + 2 * 6)
+    part = np.empty(_CUTS + 4)
     # layers -1 and `sublayers` are the end faces: they count for minimum and maximum only
     for layer in range(-1 if face_first else 0, sublayers + 1 if face_last else sublayers):
         face = layer < 0 or layer == sublayers
@@ -546,8 +551,9 @@ def accumulate(
                     n = _clip_triangle(px, py, fc, part)
                     if n < 3:
                         continue
-                    for k in range(n):
-                        _see(part[3 + 2 * k], part[4 + 2 * k], z, dose_gy, origin_mm, spacing_mm, box, totals)
+                    if min(fc[0], fc[1], fc[2]) <= 0.0:
+                        for k in range(_CUTS, _CUTS + 4, 2):
+                            _see(part[k], part[k + 1], z, dose_gy, origin_mm, spacing_mm, box, totals)
                     if not face and part[0] > 0.0:
                         area = 0.5 * part[0] * step_mm * step_mm
                         _deposit(
@@ -574,7 +580,7 @@ def raster_area(values: Floats, step_mm: float) -> float:
     """Area where a raster is positive, see ``contract.raster_area``."""
     ny, nx = values.shape
     px, py, fc = np.empty(3), np.empty(3), np.empty(3)
-    part = np.empty(3 + 2 * 6)
+    part = np.empty(_CUTS + 4)
     cells = 0.0
     for j in range(ny - 1):
         for i in range(nx - 1):
