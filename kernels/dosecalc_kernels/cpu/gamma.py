@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-#: reference points per task; tasks take turns, so that hard regions are shared between threads
+#: reference points at a time, and tasks; tasks take turns, so that hard regions are shared between threads
 _CHUNK = 256
 _TASKS = 64
 #: steps of the minimisation in one cell, in which the dose is nearly linear
@@ -539,8 +539,9 @@ def _gamma_of_task(
     remembered, margin = (_MOST_OTHERS, _MARGIN) if len(offsets) else (0, 0.0)
     work, others = np.empty((9, 8)), np.empty((remembered, 4))
     kji, cells = np.empty(3, dtype=np.int64), np.empty((remembered, 4), dtype=np.int64)
-    for first in range(task * _CHUNK, n, _TASKS * _CHUNK):
-        for p in range(first, min(n, first + _CHUNK)):
+    chunk = min(_CHUNK, n // _TASKS + 1)
+    for first in range(task * chunk, n, _TASKS * chunk):
+        for p in range(first, min(n, first + chunk)):
             flat = points[p]
             k, j, i = flat // (wy * wx), flat // wx % wy, flat % wx
             d = reference[k, j, i]
