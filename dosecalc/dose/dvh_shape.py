@@ -86,8 +86,9 @@ class Part:
 
     geometry: BaseGeometry
 
-    @property
+    @cached_property
     def area_mm2(self) -> float:
+        """Enclosed area."""
         return float(self.geometry.area)
 
     @cached_property
@@ -105,7 +106,7 @@ class Part:
             edges.append(np.hstack((points[:-1], points[1:])))
         return np.concatenate(edges)
 
-    @property
+    @cached_property
     def characteristic_radius_mm(self) -> float:
         """Twice area over perimeter: a disc's radius, the half thickness of a thin ring times two."""
         return 2.0 * self.area_mm2 / self.geometry.length if self.geometry.length > 0 else 0.0
@@ -253,7 +254,7 @@ class _Power:
 
 
 def _segments(parts: Parts) -> FloatArray:
-    return np.concatenate([p.segments_mm for p in parts])
+    return parts[0].segments_mm if len(parts) == 1 else np.concatenate([p.segments_mm for p in parts])
 
 
 @dataclass(frozen=True)
