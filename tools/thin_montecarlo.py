@@ -21,8 +21,9 @@ from dosecalc.validation.thinned import DATA_FOLDER, thinned_arrays
 _HEAD = """# Where these cases come from
 
 Written by `python tools/thin_montecarlo.py`; not edited by hand. Each file holds a case's layers, its mean dose on the
-axis and its profiles, with their standard deviations, and the case's whole header: spectrum, transport settings,
-histories. Dose per on-axis incident photon fluence, Gy cm2.
+axis and its profiles, the voxels above 10 % of the maximum (one of every eight mirror images), all with their standard
+deviations, and the case's whole header: spectrum, transport settings, histories. Dose per on-axis incident photon
+fluence, Gy cm2.
 
 | file | phantom | code, histories | sha256 of the full arrays |
 | --- | --- | --- | --- |

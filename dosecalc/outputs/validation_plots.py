@@ -15,6 +15,8 @@ from dosecalc.validation.curves import CurvePair
 from dosecalc.validation.run import CaseResult
 
 _REFERENCE, _ENGINE = "#1f2933", "#c2410c"
+#: how far profiles are drawn beyond the edge of the field
+_BESIDE_FIELD_CM = 4.0
 _STYLE: Any = {"svg.hashsalt": "dosecalc", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
 _COLOURS = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#9d174d", "#334155")
 
@@ -36,6 +38,8 @@ def draw_case(result: CaseResult) -> bytes:
         _depth_dose(axes[0, 0], axes[1, 0], result.curves.depth_dose)
         if profiles:
             _profiles(axes[0, 1], axes[1, 1], profiles, _largest(result))
+            reach = result.case.field_cm[0] / 2 * (1 + max(profiles) / result.case.ssd_cm) + _BESIDE_FIELD_CM
+            axes[0, 1].set_xlim(-reach, reach)
         for ax in axes.flat:
             ax.grid(True, linewidth=0.4, color="#d9dee3")
             ax.spines[["top", "right"]].set_visible(False)
@@ -51,7 +55,7 @@ def _depth_dose(top: Axes, below: Axes, pair: CurvePair) -> None:
     below.set_xlabel("depth, cm")
     if not pair.position_cm.size:
         return
-    _noisy(top, pair, 1e12)
+    _noisy(top, pair, 1e12, "Monte Carlo, 2 σ")
     top.plot(pair.position_cm, 1e12 * pair.evaluated, color=_ENGINE, linewidth=1.2, label="dosecalc")
     top.set_ylim(bottom=0)
     top.legend(frameon=False)
@@ -75,9 +79,9 @@ def _profiles(top: Axes, below: Axes, profiles: dict[float, CurvePair], largest:
     top.legend(frameon=False)
 
 
-def _noisy(ax: Axes, pair: CurvePair, scale: float) -> None:
+def _noisy(ax: Axes, pair: CurvePair, scale: float, label: str | None = None) -> None:
     """The reference as dots with bars of two standard deviations."""
-    bars: dict[str, Any] = {"fmt": ".", "markersize": 3, "elinewidth": 0.6, "color": _REFERENCE}
+    bars: dict[str, Any] = {"label": label, "fmt": ".", "markersize": 3, "elinewidth": 0.6, "color": _REFERENCE}
     ax.errorbar(pair.position_cm, scale * pair.reference, 2 * scale * pair.sigma, **bars)
 
 

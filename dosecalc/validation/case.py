@@ -16,6 +16,8 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 #: thinner than this is air, which is not judged
 AIR_BELOW_G_CM3 = 0.05
+#: gamma is judged from so many percent of the largest dose up
+GAMMA_THRESHOLD_PERCENT = 10.0
 #: half the side of the square over which doses on the axis are averaged
 _AXIS_HALF_CM = 0.5
 
@@ -62,8 +64,8 @@ class CaseHeader(_Header):
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceCurve:
-    """Mean reference dose along a line, float64 [n], Gy cm2, and one standard deviation of that mean."""
+class Reference:
+    """Reference dose of voxels, or means along a line, float64, Gy cm2, and one standard deviation of each."""
 
     dose: FloatArray
     sigma: FloatArray
@@ -158,9 +160,13 @@ class Case(ABC):
         """Depths at which there are profiles to compare; none where density varies across the beam."""
 
     @abstractmethod
-    def axis_reference(self) -> ReferenceCurve:
+    def voxel_reference(self) -> Reference:
+        """Reference dose of voxels for gamma, [z, y, x]; zero is allowed below `GAMMA_THRESHOLD_PERCENT`."""
+
+    @abstractmethod
+    def axis_reference(self) -> Reference:
         """Reference dose on the axis, averaged as `axis_mean` does; at every depth."""
 
     @abstractmethod
-    def profile_reference(self, depth_cm: float) -> ReferenceCurve:
+    def profile_reference(self, depth_cm: float) -> Reference:
         """Reference profile at one of `profile_depths_cm`, averaged as `profile_mean` does."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.dose.gamma import Criterion, gamma_on_axes
+from dosecalc.validation.case import GAMMA_THRESHOLD_PERCENT
 
 FloatArray = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ def gamma_pass_rate(
     counted: NDArray[np.bool_],
     dose_percent: float,
     distance_mm: float,
-    threshold_percent: float = 10.0,
+    threshold_percent: float = GAMMA_THRESHOLD_PERCENT,
 ) -> float:
     """Percentage of the counted voxels above the threshold with gamma not above 1, global normalisation.
 

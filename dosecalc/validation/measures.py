@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dosecalc.validation.case import AIR_BELOW_G_CM3, Case
+from dosecalc.validation.case import AIR_BELOW_G_CM3, GAMMA_THRESHOLD_PERCENT, Case
 from dosecalc.validation.curves import (
     BuildUp,
     CurvePair,
@@ -20,7 +20,6 @@ from dosecalc.validation.curves import (
     penumbra_mm,
 )
 from dosecalc.validation.gamma import gamma_pass_rate
-from dosecalc.validation.montecarlo import MonteCarloCase
 
 FloatArray = NDArray[np.float64]
 
@@ -71,7 +70,7 @@ class CaseMeasures:
     output_percent, output_sigma_percent : float
         Difference of the absolute dose on the axis around 10 cm depth, and the reference's standard deviation.
     gamma : mapping of ``2%/2mm`` to float
-        Pass rates with the noise allowed for, threshold 10 %; empty where the reference is on lines only.
+        Pass rates with the noise allowed for, threshold 10 %.
     """
 
     case: str
@@ -125,7 +124,6 @@ def measure(case: Case, dose: FloatArray) -> CaseMeasures:
     Parameters
     ----------
     case : Case
-        A thinned one has no gamma: the mapping is empty.
     dose : float64 [z, y, x]
         Gy cm2 on the case's voxels.
     """
@@ -141,15 +139,18 @@ def measure(case: Case, dose: FloatArray) -> CaseMeasures:
         tuple(_profile(case, depth, pair) for depth, pair in lines.profiles.items()),
         output[0],
         output[1],
-        _gamma(case, dose) if isinstance(case, MonteCarloCase) else {},
+        _gamma(case, dose),
     )
 
 
-def _gamma(case: MonteCarloCase, dose: FloatArray) -> dict[str, float]:
+def _gamma(case: Case, dose: FloatArray) -> dict[str, float]:
     centres = (case.centres_cm("z") * 10, case.centres_cm("y") * 10, case.centres_cm("x") * 10)
     matter = case.density >= AIR_BELOW_G_CM3
+    voxels = case.voxel_reference()
     return {
-        f"{percent:g}%/{mm:g}mm": gamma_pass_rate(centres, case.dose, dose, case.sigma, matter, percent, mm)
+        f"{percent:g}%/{mm:g}mm": gamma_pass_rate(
+            centres, voxels.dose, dose, voxels.sigma, matter, percent, mm, GAMMA_THRESHOLD_PERCENT
+        )
         for percent, mm in GAMMAS
     }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dosecalc.errors import InputError
-from dosecalc.validation.case import AIR_BELOW_G_CM3, Case, CaseHeader, ReferenceCurve
+from dosecalc.validation.case import AIR_BELOW_G_CM3, Case, CaseHeader, Reference
 
 FloatArray = NDArray[np.float64]
 
@@ -46,17 +46,21 @@ class MonteCarloCase(Case):
         matter = self.density[:, 0, 0] >= AIR_BELOW_G_CM3
         return tuple(d for d in _PROFILE_DEPTHS_CM if d < self.z_edges_cm[-1] and matter[self.plane_at(d)])
 
-    def axis_reference(self) -> ReferenceCurve:
+    def voxel_reference(self) -> Reference:
+        """Every voxel."""
+        return Reference(self.dose, self.sigma)
+
+    def axis_reference(self) -> Reference:
         """Mean about the axis at every depth."""
         y, x = self.about_axis("y"), self.about_axis("x")
         near, sigma = (v[:, y][:, :, x] for v in (self.dose, self.sigma))
-        return ReferenceCurve(self.axis_mean(self.dose), _sigma_of_means(near, sigma))
+        return Reference(self.axis_mean(self.dose), _sigma_of_means(near, sigma))
 
-    def profile_reference(self, depth_cm: float) -> ReferenceCurve:
+    def profile_reference(self, depth_cm: float) -> Reference:
         """Mean along x at a depth."""
         plane, y = self.plane_at(depth_cm), self.about_axis("y")
         sigma = _sigma_of_means(self.dose[plane][y].T, self.sigma[plane][y].T)
-        return ReferenceCurve(self.profile_mean(self.dose, plane), sigma)
+        return Reference(self.profile_mean(self.dose, plane), sigma)
 
 
 def list_cases(folder: Path) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ from dosecalc.validation.measures import CaseMeasures
 from dosecalc.validation.run import CaseResult, summary_line
 
 #: headings of `overview_rows`
-OVERVIEW_HEADINGS = ("case", "γ 2%/2mm", "γ 1%/1mm", "worst %", "mean %", "penumbra mm", "output %", "targets")
+OVERVIEW_HEADINGS = ("case", "γ 2/2 %", "γ 1/1 %", "worst %", "mean %", "penumbra mm", "output %", "targets")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
