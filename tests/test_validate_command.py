@@ -125,6 +125,18 @@ def test_slabs_have_gamma_targets_by_energy_and_field(tmp_path, material, densit
     assert limits(path) == expected
 
 
+def test_oblong_fields_are_judged_along_both_axes(tmp_path):
+    case = load_case(write_case(tmp_path, field=(4, 8)))
+    x, y = np.meshgrid(case.centres_cm("x"), case.centres_cm("y"))
+    inside = (np.abs(x) < 2) & (np.abs(y) < 4)
+    case = load_case(write_case(tmp_path, field=(4, 8), dose=np.broadcast_to(np.where(inside, 1.0, 0.01), SHAPE)))
+    found = measure(case, np.where(np.abs(y) > 2, 1.05, 1.0) * case.dose)
+    wrong = {(p.axis, p.depth_cm) for p in found.profiles if p.inside.worst > 1}
+    # 5 % too much beyond 2 cm along y: seen along y only, and outside the field it is 0.05 % of the axis
+    assert wrong == {("y", 1.5), ("y", 5.0), ("y", 10.0)}
+    assert max(p.outside.worst for p in found.profiles) == pytest.approx(0.05)
+
+
 def test_every_target_has_a_source():
     assert all(t.source and t.limit > 0 for t in TARGETS)
 
@@ -258,9 +270,9 @@ def test_shipped_cases_are_the_reference_arrays():
         np.testing.assert_array_equal(kept.dose, np.where(judged, voxels.dose, 0.0))
         np.testing.assert_allclose(kept.sigma, np.where(judged, voxels.sigma, 0.0), rtol=1e-6)
         for depth in full.profile_depths_cm:
-            np.testing.assert_allclose(
-                thin.profile_reference(depth).dose, full.profile_reference(depth).dose, rtol=1e-6
-            )
+            for axis in ("x", "y"):
+                a, b = (c.profile_reference(depth, axis).dose for c in (thin, full))
+                np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_measures_of_a_shipped_case_are_those_of_the_reference_arrays():

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from dosecalc.validation.case import Axis
 from dosecalc.validation.curves import CurvePair
 from dosecalc.validation.run import CaseResult
 
@@ -38,7 +39,8 @@ def draw_case(result: CaseResult) -> bytes:
         _depth_dose(axes[0, 0], axes[1, 0], result.curves.depth_dose)
         if profiles:
             _profiles(axes[0, 1], axes[1, 1], profiles, _largest(result))
-            reach = result.case.field_cm[0] / 2 * (1 + max(profiles) / result.case.ssd_cm) + _BESIDE_FIELD_CM
+            deepest = max(depth for _, depth in profiles)
+            reach = max(result.case.field_cm) / 2 * (1 + deepest / result.case.ssd_cm) + _BESIDE_FIELD_CM
             axes[0, 1].set_xlim(-reach, reach)
         for ax in axes.flat:
             ax.grid(True, linewidth=0.4, color="#d9dee3")
@@ -63,15 +65,20 @@ def _depth_dose(top: Axes, below: Axes, pair: CurvePair) -> None:
     _difference(below, pair, scale, _ENGINE)
 
 
-def _profiles(top: Axes, below: Axes, profiles: dict[float, CurvePair], largest: float) -> None:
-    top.set_title("Profiles along x", loc="left")
+def _profiles(top: Axes, below: Axes, profiles: dict[tuple[Axis, float], CurvePair], largest: float) -> None:
+    both = any(axis == "y" for axis, _ in profiles)
+    top.set_title("Profiles" if both else "Profiles along x", loc="left")
     top.set_ylabel("% of the largest dose on the axis")
     below.set_ylabel("difference,\n% of the axis")
-    below.set_xlabel("x, cm")
-    for (depth, pair), colour in zip(profiles.items(), _COLOURS * len(profiles), strict=False):
+    below.set_xlabel("x or y, cm" if both else "x, cm")
+    for ((axis, depth), pair), colour in zip(profiles.items(), _COLOURS * len(profiles), strict=False):
         _noisy(top, pair, 100 / largest)
         top.plot(
-            pair.position_cm, 100 / largest * pair.evaluated, color=colour, linewidth=1.2, label=f"{depth:g} cm deep"
+            pair.position_cm,
+            100 / largest * pair.evaluated,
+            color=colour,
+            linewidth=1.2,
+            label=f"{axis}, {depth:g} cm deep" if both else f"{depth:g} cm deep",
         )
         central = float(np.interp(0.0, pair.position_cm, pair.reference))
         _difference(below, pair, np.full_like(pair.reference, 100 / central), colour)

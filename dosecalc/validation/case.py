@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FloatArray = NDArray[np.float64]
+Axis = Literal["x", "y"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -131,7 +132,7 @@ class Case(ABC):
         edges: FloatArray = getattr(self, f"{axis}_edges_cm")
         return (edges[1:] + edges[:-1]) / 2
 
-    def about_axis(self, axis: Literal["x", "y"]) -> NDArray[np.intp]:
+    def about_axis(self, axis: Axis) -> NDArray[np.intp]:
         """Indices of the voxels within 5 mm of the beam's axis, or a fifth of the field if that is less."""
         centres = self.centres_cm(axis)
         half = min(_AXIS_HALF_CM, 0.2 * self.field_cm["xy".index(axis)])
@@ -141,9 +142,19 @@ class Case(ABC):
         """Mean over a square centimetre about the axis (less in small fields), float64 [z]."""
         return np.asarray(values[:, self.about_axis("y")][:, :, self.about_axis("x")].mean((1, 2)), np.float64)
 
-    def profile_mean(self, values: NDArray[np.floating], plane: int) -> FloatArray:
-        """Dose along x in a plane, mean over a centimetre of y (less in small fields), float64 [x]."""
-        return np.asarray(values[plane][self.about_axis("y")].mean(0), np.float64)
+    def profile_rows(self, values: NDArray[np.floating], depth_cm: float, axis: Axis) -> FloatArray:
+        """Values of the plane at a depth along an axis, [n, m], over a centimetre beside it (less in small fields)."""
+        plane = np.asarray(values[self.plane_at(depth_cm)], np.float64)
+        return plane[self.about_axis("y")].T if axis == "x" else plane[:, self.about_axis("x")]
+
+    def profile_mean(self, values: NDArray[np.floating], depth_cm: float, axis: Axis) -> FloatArray:
+        """Mean of `profile_rows`, float64 [n]."""
+        return np.asarray(self.profile_rows(values, depth_cm, axis).mean(1))
+
+    @property
+    def profile_axes(self) -> tuple[Axis, ...]:
+        """Axes along which profiles are compared: both unless the field is square, where one says it all."""
+        return ("x",) if self.field_cm[0] == self.field_cm[1] else ("x", "y")
 
     def axis_in_matter(self) -> NDArray[np.bool_]:
         """Depths at which no voxel about the axis is air, bool [z]."""
@@ -168,5 +179,5 @@ class Case(ABC):
         """Reference dose on the axis, averaged as `axis_mean` does; at every depth."""
 
     @abstractmethod
-    def profile_reference(self, depth_cm: float) -> Reference:
+    def profile_reference(self, depth_cm: float, axis: Axis) -> Reference:
         """Reference profile at one of `profile_depths_cm`, averaged as `profile_mean` does."""

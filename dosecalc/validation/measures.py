@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dosecalc.validation.case import AIR_BELOW_G_CM3, GAMMA_THRESHOLD_PERCENT, Case
+from dosecalc.validation.case import AIR_BELOW_G_CM3, GAMMA_THRESHOLD_PERCENT, Axis, Case
 from dosecalc.validation.curves import (
     BuildUp,
     CurvePair,
@@ -37,6 +38,8 @@ class Profile:
 
     Parameters
     ----------
+    axis : 'x' or 'y'
+        Along which it runs.
     depth_cm : float
     inside : Differences
         Local, within 80 % of the field's width, percent.
@@ -48,6 +51,7 @@ class Profile:
         By how much the evaluated 50 % level lies further out.
     """
 
+    axis: Axis
     depth_cm: float
     inside: Differences
     outside: Differences
@@ -100,21 +104,21 @@ class CaseMeasures:
 
 @dataclass(frozen=True, eq=False)
 class CaseCurves:
-    """Depth dose (without air) and profiles by their depth in cm, reference beside evaluated."""
+    """Depth dose (without air) and profiles by their axis and depth in cm, reference beside evaluated."""
 
     depth_dose: CurvePair
-    profiles: dict[float, CurvePair]
+    profiles: dict[tuple[Axis, float], CurvePair]
 
 
 def curves(case: Case, dose: FloatArray) -> CaseCurves:
     """The lines along which a dose (float64 [z, y, x], Gy cm2, on the case's voxels) is held against a case."""
-    axis = case.axis_reference()
-    pair = CurvePair(case.centres_cm("z"), axis.dose, case.axis_mean(dose), axis.sigma)
+    central = case.axis_reference()
+    pair = CurvePair(case.centres_cm("z"), central.dose, case.axis_mean(dose), central.sigma)
     profiles = {}
-    for depth in case.profile_depths_cm:
-        line = case.profile_reference(depth)
-        evaluated = case.profile_mean(dose, case.plane_at(depth))
-        profiles[depth] = CurvePair(case.centres_cm("x"), line.dose, evaluated, line.sigma)
+    for axis, depth in product(case.profile_axes, case.profile_depths_cm):
+        line = case.profile_reference(depth, axis)
+        evaluated = case.profile_mean(dose, depth, axis)
+        profiles[axis, depth] = CurvePair(case.centres_cm(axis), line.dose, evaluated, line.sigma)
     return CaseCurves(pair.where(case.axis_in_matter()), profiles)
 
 
@@ -128,15 +132,15 @@ def measure(case: Case, dose: FloatArray) -> CaseMeasures:
         Gy cm2 on the case's voxels.
     """
     lines = curves(case, dose)
-    axis = lines.depth_dose
-    beyond = axis.where(axis.position_cm >= depth_of_maximum_cm(axis))
-    output = _at_depth(axis, _OUTPUT_DEPTH_CM)
+    central = lines.depth_dose
+    beyond = central.where(central.position_cm >= depth_of_maximum_cm(central))
+    output = _at_depth(central, _OUTPUT_DEPTH_CM)
     return CaseMeasures(
         case.name,
         case.header.description,
         differences(beyond, beyond.reference),
-        build_up(axis),
-        tuple(_profile(case, depth, pair) for depth, pair in lines.profiles.items()),
+        build_up(central),
+        tuple(_profile(case, axis, depth, pair) for (axis, depth), pair in lines.profiles.items()),
         output[0],
         output[1],
         _gamma(case, dose),
@@ -155,12 +159,13 @@ def _gamma(case: Case, dose: FloatArray) -> dict[str, float]:
     }
 
 
-def _profile(case: Case, depth_cm: float, pair: CurvePair) -> Profile:
-    edge = case.field_cm[0] / 2 * (1 + depth_cm / case.ssd_cm)
+def _profile(case: Case, axis: Axis, depth_cm: float, pair: CurvePair) -> Profile:
+    edge = case.field_cm["xy".index(axis)] / 2 * (1 + depth_cm / case.ssd_cm)
     distance = np.abs(pair.position_cm)
     central = float(np.interp(0.0, pair.position_cm, pair.reference))
     inside, outside = pair.where(distance <= 0.8 * edge), pair.where(distance >= edge + _OUTSIDE_CM)
     return Profile(
+        axis,
         depth_cm,
         differences(inside, inside.reference),
         differences(outside, central),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dosecalc.errors import InputError
-from dosecalc.validation.case import AIR_BELOW_G_CM3, Case, CaseHeader, Reference
+from dosecalc.validation.case import AIR_BELOW_G_CM3, Axis, Case, CaseHeader, Reference
 
 FloatArray = NDArray[np.float64]
 
@@ -56,11 +56,10 @@ class MonteCarloCase(Case):
         near, sigma = (v[:, y][:, :, x] for v in (self.dose, self.sigma))
         return Reference(self.axis_mean(self.dose), _sigma_of_means(near, sigma))
 
-    def profile_reference(self, depth_cm: float) -> Reference:
-        """Mean along x at a depth."""
-        plane, y = self.plane_at(depth_cm), self.about_axis("y")
-        sigma = _sigma_of_means(self.dose[plane][y].T, self.sigma[plane][y].T)
-        return Reference(self.profile_mean(self.dose, plane), sigma)
+    def profile_reference(self, depth_cm: float, axis: Axis) -> Reference:
+        """Mean along an axis at a depth."""
+        dose, sigma = (self.profile_rows(v, depth_cm, axis) for v in (self.dose, self.sigma))
+        return Reference(self.profile_mean(self.dose, depth_cm, axis), _sigma_of_means(dose, sigma))
 
 
 def list_cases(folder: Path) -> tuple[Path, ...]:

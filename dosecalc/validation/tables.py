@@ -116,7 +116,7 @@ def profile_table(cases: Sequence[CaseMeasures]) -> str:
         [
             (
                 m.case,
-                f"{p.depth_cm:g}",
+                f"{p.depth_cm:g}" + (" (y)" if p.axis == "y" else ""),
                 f"{p.inside.worst:.2f} ({p.inside.worst_counted:.2f})",
                 f"{p.inside.bias:+.2f}",
                 f"{p.penumbra_mm:.1f} / {p.penumbra_reference_mm:.1f}",

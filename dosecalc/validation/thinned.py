@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dosecalc.validation.case import GAMMA_THRESHOLD_PERCENT, Case, CaseHeader, Reference
+from dosecalc.validation.case import GAMMA_THRESHOLD_PERCENT, Axis, Case, CaseHeader, Reference
 from dosecalc.validation.montecarlo import MonteCarloCase
 
 FloatArray = NDArray[np.float64]
@@ -61,8 +61,8 @@ class ThinnedCase(Case):
         """The kept depth dose."""
         return Reference(self.axis_dose, self.axis_sigma)
 
-    def profile_reference(self, depth_cm: float) -> Reference:
-        """The kept profile."""
+    def profile_reference(self, depth_cm: float, axis: Axis) -> Reference:
+        """The kept profile, the same along both axes."""
         kept = self.depths_cm.index(depth_cm)
         return Reference(self.profile_dose[kept], self.profile_sigma[kept])
 
@@ -81,7 +81,7 @@ def thinned_arrays(case: MonteCarloCase, header: dict[str, Any]) -> dict[str, ND
         raise ValueError(f"{case.name} is not symmetric")
     axis = case.axis_reference()
     depths = case.profile_depths_cm
-    profiles = [case.profile_reference(depth) for depth in depths]
+    profiles = [case.profile_reference(depth, "x") for depth in depths]
     return {
         "header": np.array(json.dumps(header)),
         "x_edges": case.x_edges_cm,
