@@ -253,9 +253,7 @@ def cone_transport(
 # [0, 0] at (x0_mm, y0_mm). Contours are segments (x1, y1, x2, y2), mm, whose even-odd rule tells inside from outside.
 
 
-def inside(
-    x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: FloatArray
-) -> NDArray[np.bool_]:
+def inside(x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: FloatArray) -> NDArray[np.bool_]:
     """Which raster nodes lie inside contours (even-odd rule), bool [ny, nx]."""
     raise NotImplementedError
 
