@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: help setup demo test test-long test-gpu check lint types imports stubs-check proto format bench validate lock clean
+.PHONY: help setup demo test test-long check lint types imports stubs-check proto format bench validate lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -20,13 +20,10 @@ demo: setup  ## a phantom patient through a server on loopback: dose, DVH, pictu
 	$(BIN)/python tools/demo.py --output demo-output
 
 test: setup  ## the tests (about five minutes on two cores)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not long and not gpu'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not long'
 
 test-long: setup  ## the cases that take minutes each
 	$(BIN)/python -m pytest -m long
-
-test-gpu: setup  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
 
 check: lint types imports stubs-check  ## lint, format, types, import rules, fresh gRPC stubs
 
