@@ -7,13 +7,10 @@ that a test says only what is special about its case.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -24,6 +21,8 @@ from pydicom.uid import (
     RTDoseStorage,
     RTStructureSetStorage,
 )
+
+from benchmarks import dicom_check
 
 ROOT = "1.2.826.0.1.3680043.10.9999"
 STUDY = f"{ROOT}.1"
@@ -179,25 +178,10 @@ def make_rtdose(
 
 
 def dciodvfy_errors(data: bytes) -> list[str]:
-    """Errors that dciodvfy (dicom3tools) finds in an object; skips the test where it is not installed.
-
-    dciodvfy aborts on an assertion of its own at any pixel data of 32 bits (the clinical systems' RT Doses too), so it
-    is shown a twin whose pixel data has 16 bits and which is the same in everything else.
-    """
+    """Errors that dciodvfy (dicom3tools) finds in an object; skips the test where it is not installed."""
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
-    ds = pydicom.dcmread(BytesIO(data))
-    if ds.get("BitsAllocated") == 32:
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
-        ds["PixelData"].value = ds.PixelData[: len(ds.PixelData) // 2]
-    twin = BytesIO()
-    ds.save_as(twin, enforce_file_format=True)
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        file.write(twin.getvalue())
-        file.flush()
-        done = subprocess.run(["dciodvfy", file.name], capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode >= 0, f"dciodvfy died of signal {-done.returncode}: {done.stderr}"
-    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+    return dicom_check.dciodvfy_errors(data)
 
 
 def make_rtstruct(

@@ -255,7 +255,7 @@ def cone_transport(
 
 def inside(x0_mm: float, y0_mm: float, step_mm: float, nx: int, ny: int, segments_mm: FloatArray) -> NDArray[np.bool_]:
     """Which raster nodes lie inside contours (even-odd rule), bool [ny, nx]."""
-    raise NotImplementedError
+    ...
 
 
 def signed_distance(
@@ -287,7 +287,7 @@ def signed_distance(
     distance, ux, uy : float64 [ny, nx]
         mm, positive inside; unit vector from the node to the nearest point of a contour (across it, for a node on it).
     """
-    raise NotImplementedError
+    ...
 
 
 def chord_power(
@@ -311,7 +311,7 @@ def chord_power(
     power, begin, end : float64 [n]
         mm2, positive inside; ends of the chord along (ux, uy) from the point, mm, both 0 where the line misses.
     """
-    raise NotImplementedError
+    ...
 
 
 def accumulate(
@@ -367,12 +367,12 @@ def accumulate(
     totals : float64 [5]
         In and out: minimum and maximum dose, volume, covered volume (mm3), integral of dose over it (Gy mm3).
     """
-    raise NotImplementedError
+    ...
 
 
 def raster_area(values: FloatArray, step_mm: float) -> float:
     """Area (mm2) where a raster (float64 [ny, nx]) is positive, cut as `accumulate` cuts it."""
-    raise NotImplementedError
+    ...
 
 
 def extremes(
@@ -382,7 +382,7 @@ def extremes(
 
     ``totals`` as in `accumulate`.
     """
-    raise NotImplementedError
+    ...
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -457,4 +457,4 @@ def gamma_of_points(
         NaN where no evaluated point is within ``max_gamma`` distance criteria. With offsets the least over them, to
         0.001 and mostly to rounding. The bits do not depend on the number of threads.
     """
-    raise NotImplementedError
+    ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +21,17 @@ _GROWN_FROM = 13
 _CIRCLE_VERTICES = 120
 
 
-class Solid:
+class Solid(ABC):
     """What a drawn shape must tell; a solid itself says its reach along z and its section in a plane."""
 
     @property
+    @abstractmethod
     def reach_z_mm(self) -> tuple[float, float]:
         """Lowest and highest z, patient frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def section(self, z_mm: float) -> Any:
         """Cut by the plane z: a shapely polygon in x, y of the patient frame, mm; empty where the plane misses."""
-        raise NotImplementedError
 
     @property
     def volume_cm3(self) -> float:
