@@ -33,6 +33,22 @@ def test_open_field_is_one_inside_and_transmission_outside():
     assert at(f, 45.5, 35.5) == pytest.approx(1.0) and at(f, -35.5, 35.5) == pytest.approx(0.005)
 
 
+def test_what_closed_collimators_let_through_reaches_as_far_as_the_beam():
+    """Beside a jaw alone, and beside leaves without a jaw, transmission goes on; behind both it is dropped."""
+    mlc = leaf_bank()
+    leaves = np.tile([-20.0, 20.0], (40, 1))
+    jaws_alone = map_of(field(30, 30), bare_machine(jaw_transmission=0.005))
+    assert at(jaws_alone, 200.5) == pytest.approx(0.005)
+    machine = bare_machine(mlc=mlc, leaf_transmission=0.01, jaw_transmission=0.005)
+    no_x_jaw = replace(field(30, 30, mlc=mlc, leaves=leaves), control_points=tuple(
+        replace(c, jaw_x_mm=None) for c in field(30, 30, mlc=mlc, leaves=leaves).control_points
+    ))  # fmt: skip
+    leaves_alone = map_of(no_x_jaw, machine)
+    assert at(leaves_alone, 200.5) == pytest.approx(0.01)
+    both = map_of(field(30, 30, mlc=mlc, leaves=leaves), machine)
+    assert both.x_mm[-1] < 60  # 5e-5 of the open fluence: below what is neglected
+
+
 def test_field_edges_between_pixels_keep_the_area():
     f = map_of(field((-30.3, 50.6), (-20.2, 40.7)), bare_machine())
     # edges are resolved by a quarter of a pixel at most: 0.125 mm on each side

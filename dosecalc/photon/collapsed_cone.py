@@ -16,16 +16,13 @@ from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.cones import ConeSet, build_cones
-from dosecalc.photon.fluence import fluence_map, largest_tilt
+from dosecalc.photon.fluence import FLUENCE_CUTOFF, fluence_map, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.plan import Beam
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3, ConeTransport
 from dosecalc_kernels.cpu.terma import add_terma
-
-#: fluence below this share of a map's highest is not traced: what jaws and leaves let through together
-FLUENCE_CUTOFF = 1e-4
 
 
 @dataclass(frozen=True)

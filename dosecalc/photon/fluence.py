@@ -15,7 +15,13 @@ from dosecalc.plan import Beam, ControlPoint
 from dosecalc_kernels.cpu.fluence import add_aperture
 
 FloatArray = NDArray[np.float64]
+#: ranges of x and y at the isocentre plane, mm
+Box = tuple[tuple[float, float], tuple[float, float]]
 
+#: share of a map's highest fluence below which it is neglected: about what jaws and leaves let through together
+FLUENCE_CUTOFF = 1e-4
+#: room beside the open box for what the focal spot and the extra-focal source blur over the edge
+_BLUR_MM = 20.0
 #: sample points across a pixel, in each direction, for leaf edges between pixel boundaries
 _SUBSAMPLES = 4
 
@@ -80,36 +86,55 @@ def _spot_pixels(energy: Energy, machine: Machine, pitch_mm: float) -> float:
 
 
 def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Pixel centres that hold every place with some fluence, with room for the blur; symmetric about the axis."""
-    margin = 20.0
-    reach_x = reach_y = 0.0
-    edge = max(energy.off_axis.radius_mm[-1], 150.0)
+    """Pixel centres that hold every place with some fluence, symmetric about the axis.
+
+    Beside the open box there must be room for the blur, and where leaves are open behind a jaw that lets more through
+    than is neglected, for that; where even everything closed lets more through, the map reaches as far as the beam.
+    """
+    reach = [0.0, 0.0]
     for s in view.segments:
         for cp in (s.start, s.end):
-            x, y = _open_box(beam, machine, cp)
-            reach_x, reach_y = max(reach_x, *map(abs, x)), max(reach_y, *map(abs, y))
-    n_x, n_y = (int(np.ceil((min(r, edge) + margin) / pitch_mm)) for r in (reach_x, reach_y))
-    columns = np.asarray((np.arange(2 * n_x) + 0.5 - n_x) * pitch_mm, np.float64)
-    return columns, np.asarray((np.arange(2 * n_y) + 0.5 - n_y) * pitch_mm, np.float64)
+            leaves = _leaf_box(beam, machine, cp)
+            for axis, edges in enumerate(_open_box(beam, machine, cp)):
+                jaw = machine.jaw_x if axis == 0 else machine.jaw_y
+                leaky = jaw is not None and jaw.transmission > FLUENCE_CUTOFF
+                reach[axis] = max(reach[axis], *map(abs, (*edges, *(leaves[axis] if leaky else ()))))
+    widest = max(energy.off_axis.radius_mm[-1], 150.0)
+    pixels = []
+    for axis in (0, 1):
+        leaks = _behind_closed(beam, machine, view, "xy"[axis]) > FLUENCE_CUTOFF
+        half = widest if leaks else min(reach[axis], widest) + _BLUR_MM
+        n = int(np.ceil(half / pitch_mm))
+        pixels.append(np.asarray((np.arange(2 * n) + 0.5 - n) * pitch_mm, np.float64))
+    return pixels[0], pixels[1]
 
 
-def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> tuple[tuple[float, float], tuple[float, float]]:
+def _behind_closed(beam: Beam, machine: Machine, view: View, axis: str) -> float:
+    """Transmission beside the open box along an axis: through a jaw where there is one, and through leaves."""
+    jaw = getattr(machine, f"jaw_{axis}")
+    jawed = jaw is not None and getattr(view.segments[0].start, f"jaw_{axis}_mm") is not None
+    leaves = machine.mlc.transmission if machine.mlc is not None and beam.mlc is not None else 1.0
+    return (jaw.transmission if jawed else 1.0) * leaves
+
+
+def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
     """Where jaws (or, without them, the leaves) let fluence through: ranges of x and y."""
-    x, y = cp.jaw_x_mm, cp.jaw_y_mm
-    if cp.leaves_mm is not None and beam.mlc is not None and (x is None or y is None):
-        open_pairs = cp.leaves_mm[:, 1] - cp.leaves_mm[:, 0] > 0.01
-        along = (-200.0, 200.0)
-        across = (float(beam.mlc.boundaries_mm[0]), float(beam.mlc.boundaries_mm[-1]))
-        if open_pairs.any():
-            tip = 5.0
-            along = (
-                float(cp.leaves_mm[open_pairs, 0].min()) - tip,
-                float(cp.leaves_mm[open_pairs, 1].max()) + tip,
-            )
-        leaf_x, leaf_y = (along, across) if beam.mlc.axis == "X" else (across, along)
-        x, y = x or leaf_x, y or leaf_y
+    leaf_x, leaf_y = _leaf_box(beam, machine, cp)
+    return cp.jaw_x_mm or leaf_x, cp.jaw_y_mm or leaf_y
+
+
+def _leaf_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
+    """Where the leaves are open, behind jaws or not; without leaves everywhere that a beam reaches."""
     half = machine.sad_mm * 0.2
-    return x or (-half, half), y or (-half, half)
+    if cp.leaves_mm is None or beam.mlc is None:
+        return (-half, half), (-half, half)
+    (pairs,) = np.nonzero(cp.leaves_mm[:, 1] - cp.leaves_mm[:, 0] > 0.01)
+    if len(pairs) == 0:
+        return (-half, half), (float(beam.mlc.boundaries_mm[0]), float(beam.mlc.boundaries_mm[-1]))
+    tip = 5.0
+    along = (float(cp.leaves_mm[pairs, 0].min()) - tip, float(cp.leaves_mm[pairs, 1].max()) + tip)
+    across = (float(beam.mlc.boundaries_mm[pairs[0]]), float(beam.mlc.boundaries_mm[pairs[-1] + 1]))
+    return (along, across) if beam.mlc.axis == "X" else (across, along)
 
 
 def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
