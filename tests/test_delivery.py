@@ -120,8 +120,8 @@ def test_sliding_gap_is_a_weakened_open_field_whatever_the_head(water):
     # the nominal opening, and at most 4 mm more for rounded leaf ends, 3 % more for transmission
     assert 10 / 150 < factor < 14 / 150 + 0.03
     inside = opened > 0.05 * opened.max()
-    # the head's scattered photons see the gap's ends through the jaws' edges a little
-    np.testing.assert_allclose(gap[inside], factor * opened[inside], rtol=2e-3)
+    # the same transport of a field that differs by a factor: float32
+    np.testing.assert_allclose(gap[inside], factor * opened[inside], rtol=1e-5)
 
 
 def test_picket_fence_is_a_row_of_equal_strips(water, bare):
