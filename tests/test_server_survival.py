@@ -112,9 +112,7 @@ def test_killed_during_a_computation(store: Path, servers: list[ServerProcess], 
         servers[0].kill()
         servers.append(ServerProcess(store, port=servers[0].port, marks=marks))
 
-        # a plain call fails at once while its channel still backs off from the dead server; waiting calls have patience
-        with Client(servers[1].address) as newcomer:
-            assert newcomer.job(finished.name).state == dose_pb2.JOB_STATE_SUCCEEDED
+        assert client.job(finished.name).state == dose_pb2.JOB_STATE_SUCCEEDED
         assert client.download_dose(finished.name) == before
         assert client.wait(running.name).state == dose_pb2.JOB_STATE_SUCCEEDED
         assert client.wait(queued.name).state == dose_pb2.JOB_STATE_SUCCEEDED
@@ -123,6 +121,27 @@ def test_killed_during_a_computation(store: Path, servers: list[ServerProcess], 
         assert watched[-1].state == dose_pb2.JOB_STATE_SUCCEEDED  # whoever watched is told after all
     runs = [f"jobs/{line}" for line in marks.read_text().split()]
     assert sorted(runs) == sorted([finished.name, running.name, running.name, queued.name])
+
+
+def test_plain_calls_wait_for_a_server_that_was_there(store: Path, servers: list[ServerProcess]) -> None:
+    servers.append(ServerProcess(store))
+    with Client(servers[0].address) as client:
+        job = client.wait(client.submit(request(client.upload_files([b"a study"]).name)).name)
+        servers[0].kill()
+        answers: list[dose_pb2.Job] = []
+        asking = threading.Thread(target=lambda: answers.append(client.job(job.name)))
+        asking.start()
+        servers.append(ServerProcess(store, port=servers[0].port))
+        asking.join(30)
+        assert [a.state for a in answers] == [dose_pb2.JOB_STATE_SUCCEEDED]
+        servers[1].kill()
+        with pytest.raises(DosecalcApiError) as caught:
+            client.delete_job(job.name)  # its first attempt may have worked, so it is not sent again
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    # an hour's patience is for servers that were there, not for a wrong address
+    with Client(servers[1].address, patience_s=3600) as client, pytest.raises(DosecalcApiError) as caught:
+        client.job(job.name)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
 
 
 def test_the_worker_of_a_killed_server_ends(store: Path, servers: list[ServerProcess]) -> None:

@@ -30,8 +30,7 @@ from dosecalc_api.v1 import (
 class AsyncClient:
     """A connection to a server, for asyncio; an async context manager.
 
-    Every method raises `DosecalcApiError`. Uploads, watches and downloads go on where they were when the server was
-    away for less than ``patience_s``.
+    Every method raises `DosecalcApiError`; what happens while a server is away is as with the other client.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ class AsyncClient:
     tls : Tls or None
         None speaks in the clear.
     timeout_s, patience_s : float
-        For calls that are not streams; how long a server may be away during a stream; seconds.
+        For calls that are not streams; how long a server may be away; seconds.
     """
 
     def __init__(
@@ -51,6 +50,7 @@ class AsyncClient:
         else:
             self._channel = grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
         self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._met = False  # whether the server has ever answered
         # one set of generated stubs serves both libraries; what they return is awaitable on an asyncio channel
         channel: Any = self._channel
         self._studies: Any = study_pb2_grpc.StudyServiceStub(channel)
@@ -72,22 +72,19 @@ class AsyncClient:
 
     async def info(self) -> info_pb2.Info:
         """Version, devices, engines, limits."""
-        with api_errors():
-            info: info_pb2.Info = await self._infos.GetInfo(info_pb2.GetInfoRequest(), timeout=self._timeout_s)
-            return info
+        info: info_pb2.Info = await self._call(self._infos.GetInfo, info_pb2.GetInfoRequest())
+        return info
 
     async def machines(self) -> list[machine_pb2.Machine]:
         """All machine models."""
         machines: list[machine_pb2.Machine] = []
         token = ""
-        with api_errors():
-            while True:
-                request = machine_pb2.ListMachinesRequest(page_token=token)
-                page = await self._machines.ListMachines(request, timeout=self._timeout_s)
-                machines += page.machines
-                token = page.next_page_token
-                if not token:
-                    return machines
+        while True:
+            page = await self._call(self._machines.ListMachines, machine_pb2.ListMachinesRequest(page_token=token))
+            machines += page.machines
+            token = page.next_page_token
+            if not token:
+                return machines
 
     async def upload_files(self, sources: Iterable[Source]) -> UploadedStudy:
         """Make a study of files, folders, zip archives or bytes, sending only what the server does not hold."""
@@ -96,13 +93,12 @@ class AsyncClient:
         sent = 0
         while True:
             try:
-                with api_errors():
-                    missing = await self._missing(blobs)
-                    if missing:
-                        await self._send(missing)
-                        sent += len(missing)
-                    request = study_pb2.CreateStudyRequest(sha256=[b.sha256 for b in blobs])
-                    study = await self._studies.CreateStudy(request, timeout=self._timeout_s)
+                missing = await self._missing(blobs)
+                if missing:
+                    await self._send(missing)
+                    sent += len(missing)
+                request = study_pb2.CreateStudyRequest(sha256=[b.sha256 for b in blobs])
+                study = await self._call(self._studies.CreateStudy, request)
                 return UploadedStudy.of(study, {b.sha256.hex(): b.label for b in blobs}, sent)
             except DosecalcApiError as error:
                 patience.check(error)
@@ -110,24 +106,21 @@ class AsyncClient:
 
     async def delete_study(self, study: str) -> None:
         """Remove a study, its finished jobs and their results."""
-        with api_errors():
-            await self._studies.DeleteStudy(study_pb2.DeleteStudyRequest(name=study), timeout=self._timeout_s)
+        await self._call(self._studies.DeleteStudy, study_pb2.DeleteStudyRequest(name=study), again=False)
 
     async def submit(self, request: dose_pb2.DoseRequest) -> dose_pb2.Job:
         """Queue a computation; the job may be done already. See `dosecalc_api.options.dose_request`."""
-        return await self._job("CreateJob", dose_pb2.CreateJobRequest(request=request))
+        return await self._job(self._doses.CreateJob, dose_pb2.CreateJobRequest(request=request))
 
     async def job(self, name: str) -> dose_pb2.Job:
         """A job as it is now."""
-        return await self._job("GetJob", dose_pb2.GetJobRequest(name=name))
+        return await self._job(self._doses.GetJob, dose_pb2.GetJobRequest(name=name))
 
     async def jobs(self, study: str = "") -> AsyncIterator[dose_pb2.Job]:
         """All jobs, of one study or of all, newest first."""
         token = ""
         while True:
-            with api_errors():
-                request = dose_pb2.ListJobsRequest(study=study, page_token=token)
-                page = await self._doses.ListJobs(request, timeout=self._timeout_s)
+            page = await self._call(self._doses.ListJobs, dose_pb2.ListJobsRequest(study=study, page_token=token))
             for job in page.jobs:
                 yield job
             token = page.next_page_token
@@ -158,12 +151,11 @@ class AsyncClient:
 
     async def cancel(self, name: str) -> dose_pb2.Job:
         """Stop a job; the job after that."""
-        return await self._job("CancelJob", dose_pb2.CancelJobRequest(name=name))
+        return await self._job(self._doses.CancelJob, dose_pb2.CancelJobRequest(name=name))
 
     async def delete_job(self, name: str) -> None:
         """Forget a job that is done, and its results."""
-        with api_errors():
-            await self._doses.DeleteJob(dose_pb2.DeleteJobRequest(name=name), timeout=self._timeout_s)
+        await self._call(self._doses.DeleteJob, dose_pb2.DeleteJobRequest(name=name), again=False)
 
     async def download_dose(self, job: str, beam: int | None = None) -> bytes:
         """The RTDOSE file of the plan, or of the beam of this number."""
@@ -177,19 +169,32 @@ class AsyncClient:
 
     async def dvhs(self, job: str, structures: Sequence[str] = ()) -> list[dose_pb2.Dvh]:
         """Dose-volume histograms and statistics, of these structures or of all."""
-        with api_errors():
-            request = dose_pb2.GetDvhsRequest(job=job, structures=structures)
-            return [dvh async for dvh in self._doses.GetDvhs(request, timeout=self._timeout_s)]
 
-    async def _job(self, method: str, request: object) -> dose_pb2.Job:
-        with api_errors():
-            job: dose_pb2.Job = await getattr(self._doses, method)(request, timeout=self._timeout_s)
-            return job
+        async def whole(request: dose_pb2.GetDvhsRequest, timeout: float) -> list[dose_pb2.Dvh]:
+            return [dvh async for dvh in self._doses.GetDvhs(request, timeout=timeout)]
+
+        dvhs: list[dose_pb2.Dvh] = await self._call(whole, dose_pb2.GetDvhsRequest(job=job, structures=structures))
+        return dvhs
+
+    async def _call(self, method: Callable[..., Any], request: object, again: bool = True) -> Any:
+        patience = Patience(self._patience_s if self._met and again else 0.0)
+        while True:
+            try:
+                with api_errors():
+                    answer = await method(request, timeout=self._timeout_s)
+                self._met = True
+                return answer
+            except DosecalcApiError as error:
+                patience.check(error)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _job(self, method: Callable[..., Any], request: object) -> dose_pb2.Job:
+        job: dose_pb2.Job = await self._call(method, request)
+        return job
 
     async def _missing(self, blobs: Sequence[Blob]) -> list[Blob]:
         request = study_pb2.FindMissingBlobsRequest(blobs=refs(blobs))
-        answer = await self._studies.FindMissingBlobs(request, timeout=self._timeout_s)
-        missing = set(answer.missing_sha256)
+        missing = set((await self._call(self._studies.FindMissingBlobs, request)).missing_sha256)
         return [b for b in blobs if b.sha256 in missing]
 
     async def _send(self, blobs: Sequence[Blob]) -> None:
@@ -200,7 +205,8 @@ class AsyncClient:
                 for chunk in await asyncio.to_thread(list, blob.chunks(limit)):
                     yield chunk
 
-        await self._studies.UploadBlobs(chunks())
+        with api_errors():
+            await self._studies.UploadBlobs(chunks())
 
     async def _download(self, download: Download) -> Download:
         patience = Patience(self._patience_s)

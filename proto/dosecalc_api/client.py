@@ -39,8 +39,9 @@ __all__ = ["AsyncClient", "Client", "DoseArray", "DosecalcApiError", "Tls", "Upl
 class Client:
     """A connection to a server. Safe to share between threads; a context manager.
 
-    Every method raises `DosecalcApiError`. Uploads, watches and downloads go on where they were when the server was
-    away for less than ``patience_s``.
+    Every method raises `DosecalcApiError`. When a server that has answered before is away for less than
+    ``patience_s``, uploads, watches and downloads go on where they were and other calls are sent again; only what
+    deletes is not, because its first attempt may have worked. A server that never answered is an error at once.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Client:
     timeout_s : float
         For calls that are not streams, seconds.
     patience_s : float
-        How long a server may be away during a stream, seconds.
+        How long a server may be away, seconds.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Client:
         else:
             self._channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
         self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._met = False  # whether the server has ever answered
         self._studies = study_pb2_grpc.StudyServiceStub(self._channel)
         self._doses = dose_pb2_grpc.DoseServiceStub(self._channel)
         self._machines = machine_pb2_grpc.MachineServiceStub(self._channel)
@@ -119,7 +121,7 @@ class Client:
 
     def delete_study(self, study: str) -> None:
         """Remove a study, its finished jobs and their results."""
-        self._call(self._studies.DeleteStudy, study_pb2.DeleteStudyRequest(name=study))
+        self._call(self._studies.DeleteStudy, study_pb2.DeleteStudyRequest(name=study), again=False)
 
     # jobs
 
@@ -179,7 +181,7 @@ class Client:
 
     def delete_job(self, name: str) -> None:
         """Forget a job that is done, and its results."""
-        self._call(self._doses.DeleteJob, dose_pb2.DeleteJobRequest(name=name))
+        self._call(self._doses.DeleteJob, dose_pb2.DeleteJobRequest(name=name), again=False)
 
     # results
 
@@ -195,13 +197,24 @@ class Client:
 
     def dvhs(self, job: str, structures: Sequence[str] = ()) -> list[dose_pb2.Dvh]:
         """Dose-volume histograms and statistics, of these structures or of all."""
-        with api_errors():
-            request = dose_pb2.GetDvhsRequest(job=job, structures=structures)
-            return list(self._doses.GetDvhs(request, timeout=self._timeout_s))
 
-    def _call(self, method: Callable[..., Any], request: object) -> Any:
-        with api_errors():
-            return method(request, timeout=self._timeout_s)
+        def whole(request: dose_pb2.GetDvhsRequest, timeout: float) -> list[dose_pb2.Dvh]:
+            return list(self._doses.GetDvhs(request, timeout=timeout))
+
+        dvhs: list[dose_pb2.Dvh] = self._call(whole, dose_pb2.GetDvhsRequest(job=job, structures=structures))
+        return dvhs
+
+    def _call(self, method: Callable[..., Any], request: object, again: bool = True) -> Any:
+        patience = Patience(self._patience_s if self._met and again else 0.0)
+        while True:
+            try:
+                with api_errors():
+                    answer = method(request, timeout=self._timeout_s)
+                self._met = True
+                return answer
+            except DosecalcApiError as error:
+                patience.check(error)
+                time.sleep(PAUSE_S)
 
     def _missing(self, blobs: Sequence[Blob]) -> list[Blob]:
         request = study_pb2.FindMissingBlobsRequest(blobs=refs(blobs))

@@ -39,6 +39,8 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps(_RETRY)),
     # a server that comes back after a restart should be found at once
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # gRPC shares connections by address; a new client must not inherit how long an older one backs off
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 

@@ -18,7 +18,7 @@ class Patience:
     Parameters
     ----------
     seconds : float
-        From the last sign of life.
+        From the last sign of life; with 0 the first error is raised.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -31,5 +31,5 @@ class Patience:
 
     def check(self, error: DosecalcApiError) -> None:
         """Raise the error unless it is worth another attempt, after a pause of `PAUSE_S`."""
-        if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > self._until:
+        if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= self._until:
             raise error
