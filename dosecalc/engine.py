@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 import numpy as np
@@ -21,20 +21,12 @@ from dosecalc.patient.model import Patient
 from dosecalc.patient.resample import patient_on_grid
 from dosecalc.patient.ssd import central_axis_ssd_mm
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
 from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
 from dosecalc_kernels.cpu import threads
 
-#: engines by the name that requests use, with what they do
-ENGINES = {
-    "collapsed_cone": "Collapsed-cone superposition for megavoltage photons (Ahnesjo 1989, Med Phys 16:577)",
-}
-#: what the engine calls its result
-QUANTITIES = {
-    "water_equivalent": "dose to water-equivalent medium of local density",
-    "medium": "dose to medium",
-}
 #: a stated SSD that differs by more is worth a warning: patients differ by that from day to day, plans should not
 SSD_TOLERANCE_MM = 5.0
 _LEAST_SURFACE_G_CM3 = 0.05
@@ -84,6 +76,10 @@ class DoseSettings:
         Used when ``grid`` is None.
     quantity : 'water_equivalent' or 'medium'
         What is reported, see `QUANTITIES`.
+    cones, heterogeneity : str
+        Options of the engine, see `ENGINES`; empty takes its default.
+    arc_tolerance_deg : float
+        Largest gantry rotation within an arc that shares one transport, degrees, see `ARC_TOLERANCE_DEG`.
     threads : int
         CPU threads, 0 for all; never changes the result.
     """
@@ -93,6 +89,9 @@ class DoseSettings:
     grid: Grid | None = None
     spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
     quantity: str = "water_equivalent"
+    cones: str = ""
+    heterogeneity: str = ""
+    arc_tolerance_deg: float = ARC_TOLERANCE_DEG[2]
     threads: int = field(default=0, compare=False)
 
 
@@ -123,7 +122,7 @@ def compute_dose(
     MachineError
         No machine model fits a beam.
     InputError
-        ``ENGINE_UNKNOWN``, ``QUANTITY_UNKNOWN``.
+        ``ARC_TOLERANCE``, and what `choose` raises.
     GeometryError
         ``GRID_OUTSIDE_PATIENT``.
     DeviceError
@@ -132,13 +131,13 @@ def compute_dose(
         ``cancelled`` returned True.
     """
     start = time.perf_counter()
-    _check_settings(settings)
+    settings = _checked(settings)
     assignment = _assign(plan, machine)
     compiled = threads.warm_up()
     with threads.limit(settings.threads):
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, patient)
-        engine = CollapsedCone(patient_on_grid(patient, whole), CollapsedConeSettings(quantity=settings.quantity))
+        engine = CollapsedCone(patient_on_grid(patient, whole), _numerics(settings))
         beams = _beams(engine, plan, assignment, window, patient, progress, cancelled or _never)
         total = np.zeros(grid.shape, np.float32)
         for b in beams:
@@ -163,17 +162,39 @@ def _never() -> bool:
     return False
 
 
-def _check_settings(settings: DoseSettings) -> None:
-    if settings.engine not in ENGINES:
-        raise InputError("ENGINE_UNKNOWN", f"There is no engine {settings.engine!r}; there is {', '.join(ENGINES)}.")
-    if settings.quantity not in QUANTITIES:
-        raise InputError(
-            "QUANTITY_UNKNOWN", f"There is no dose quantity {settings.quantity!r}; there is {', '.join(QUANTITIES)}."
-        )
+def _checked(settings: DoseSettings) -> DoseSettings:
+    """The settings with the engine's defaults filled in."""
+    chosen = choose(
+        settings.engine, quantity=settings.quantity, cones=settings.cones, heterogeneity=settings.heterogeneity
+    )
+    check_arc_tolerance(settings.arc_tolerance_deg)
     if settings.device == "cuda":
         raise DeviceError("DEVICE_NOT_AVAILABLE", "This version computes on the CPU only; choose device cpu or auto.")
     if settings.device not in ("cpu", "auto"):
         raise DeviceError("DEVICE_UNKNOWN", f"There is no device {settings.device!r}; choose cpu, cuda or auto.")
+    return replace(settings, quantity=chosen["quantity"], cones=chosen["cones"], heterogeneity=chosen["heterogeneity"])
+
+
+def check_arc_tolerance(value: float) -> None:
+    """Raise InputError ``ARC_TOLERANCE`` unless an arc tolerance (degrees) is one that makes sense."""
+    low, high, _ = ARC_TOLERANCE_DEG
+    if not low <= value <= high:
+        raise InputError(
+            "ARC_TOLERANCE",
+            f"The arc tolerance must lie between {low:g} and {high:g} degrees.",
+            field="arc_tolerance_deg",
+        )
+
+
+def _numerics(settings: DoseSettings) -> CollapsedConeSettings:
+    return CollapsedConeSettings(
+        # a view lies within half of what shares a transport, and never spans more than fluence maps allow
+        view_tolerance_deg=min(CollapsedConeSettings.view_tolerance_deg, settings.arc_tolerance_deg / 2),
+        transport_tolerance_deg=settings.arc_tolerance_deg,
+        quantity=settings.quantity,
+        cones=settings.cones,
+        heterogeneity=settings.heterogeneity,
+    )
 
 
 def _assign(plan: Plan, machine: Machine | MachineMapping) -> list[tuple[Beam, Machine, Energy]]:
@@ -295,4 +316,7 @@ def _provenance(patient: Patient, settings: DoseSettings) -> dict[str, str]:
         "device": "cpu",
         "density_source": patient.density_source,
         "quantity": QUANTITIES[settings.quantity],
+        "cones": settings.cones,
+        "heterogeneity": settings.heterogeneity,
+        "arc_tolerance_deg": f"{settings.arc_tolerance_deg:g}",
     }

@@ -19,8 +19,9 @@ import pytest
 
 from dosecalc.cli.app import cli, run
 from dosecalc.dicom.rtdose import read_rtdose
-from dosecalc.engine import QUANTITIES, DoseSettings
+from dosecalc.engine import DoseSettings
 from dosecalc.outputs import OutputContent, write_files
+from dosecalc.photon.engines import QUANTITIES
 from dosecalc_phantoms import make_phantom
 from dosecalc_phantoms.dicom import write_phantom
 from dosecalc_server.app import Server

@@ -10,11 +10,11 @@ import pytest
 
 from dosecalc.dicom.rtdose import write_rtdose
 from dosecalc.dicom.study import Study, load_study
-from dosecalc.engine import QUANTITIES
 from dosecalc.errors import Cancelled, DicomError, GeometryError, InputError, MachineError, PatientError, PlanError
 from dosecalc.geometry import Grid
 from dosecalc.patient.hu import load_curve
 from dosecalc.patient.structures import Contour, Structure
+from dosecalc.photon.engines import QUANTITIES
 from dosecalc.plan import Modifier
 from dosecalc.recompute import GridRequest, RecomputeRequest, choose_case, recompute
 from dosecalc.recompute.region import dose_region
@@ -208,6 +208,8 @@ def test_hash_of_a_request_is_that_of_its_content():
     assert request.sha256 == replace(request, threads=7).sha256
     assert request.sha256 != replace(request, hu_curve="water-equivalent").sha256
     assert request.sha256 != replace(request, quantity="medium").sha256
+    assert request.sha256 != replace(request, arc_tolerance_deg=2.0).sha256
+    assert request.sha256 == replace(request, cones="standard", heterogeneity="density_scaling").sha256
     # where structures overlap the later density wins, so the order is part of the request
     assert request.sha256 != replace(request, density_g_cm3={"B": 0.3, "A": 1.0}).sha256
 
@@ -220,6 +222,10 @@ def test_hash_of_a_request_is_that_of_its_content():
         (lambda: GridRequest(spacing_mm=(3, 3, 3), like_rtdose_uid="1.2"), "GRID_OPTIONS"),
         (lambda: RecomputeRequest(machines=("a",), mapping_yaml="x"), "MACHINE_OPTIONS"),
         (lambda: RecomputeRequest(quantity="rads"), "QUANTITY_UNKNOWN"),
+        (lambda: RecomputeRequest(engine="magic"), "ENGINE_UNKNOWN"),
+        (lambda: RecomputeRequest(cones="traffic"), "CONES_UNKNOWN"),
+        (lambda: RecomputeRequest(heterogeneity="none"), "HETEROGENEITY_UNKNOWN"),
+        (lambda: RecomputeRequest(arc_tolerance_deg=0.0), "ARC_TOLERANCE"),
         (lambda: RecomputeRequest(density_g_cm3={"A": -1.0}), "DENSITY_VALUE"),
         (lambda: RecomputeRequest(density_g_cm3={"A": float("nan")}), "DENSITY_VALUE"),
     ],

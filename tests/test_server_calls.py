@@ -21,8 +21,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from server_helpers import config, request, until
 
 from dosecalc import errors
-from dosecalc.engine import QUANTITIES
 from dosecalc.errors import DosecalcError, InputError, StoreError
+from dosecalc.photon.engines import ENGINES, QUANTITIES
 from dosecalc_api.client import Client, DosecalcApiError
 from dosecalc_api.errors import from_rpc_error
 from dosecalc_api.v1 import dose_pb2, dose_pb2_grpc, machine_pb2, machine_pb2_grpc, study_pb2, study_pb2_grpc
@@ -235,6 +235,10 @@ NOWHERE = "0" * 64
         ("request.ct_series_uid", {"ct_series_uid": "1" * 65}),
         ("request.engine", {"engine": "magic"}),
         ("request.quantity", {"quantity": "rads"}),
+        ("request.cones", {"cones": "traffic"}),
+        ("request.heterogeneity", {"heterogeneity": "none"}),
+        ("request.arc_tolerance_deg", {"arc_tolerance_deg": 0.1}),
+        ("request.arc_tolerance_deg", {"arc_tolerance_deg": float("nan")}),
         ("request.device", {"device": "cuda"}),
         ("request.threads", {"threads": -1}),
         ("request.hu_curve", {"hu_curve": "/etc/passwd"}),
@@ -261,14 +265,25 @@ def test_a_wrong_request_names_its_field(doses: Any, field: str, changes: dict[s
     assert field in [f for f, _ in error.violations]
 
 
-def test_quantity_goes_over_the_wire_and_back() -> None:
-    quantities = {"collapsed_cone": ("water_equivalent", "medium")}
-    for asked, canonical in (("", "water_equivalent"), ("water_equivalent", "water_equivalent"), ("medium", "medium")):
-        message = request(f"studies/{NOWHERE}", quantity=asked)
-        wanted = convert.request_from_wire(message, quantities, ("cpu",), (), Limits())
-        assert wanted.quantity == canonical
-        assert convert.request_to_wire(wanted).quantity == canonical
-        assert library_request(wanted).quantity == canonical
+@pytest.mark.parametrize(
+    ("engine", "option", "asked"),
+    [(e.name, option, name) for e in ENGINES.values() for option, names in e.options.items() for name in ("", *names)],
+)
+def test_options_go_over_the_wire_and_back(engine: str, option: str, asked: str) -> None:
+    message = request(f"studies/{NOWHERE}", engine=engine, **{option: asked})
+    wanted = convert.request_from_wire(message, ("cpu",), (), Limits())
+    canonical = asked or next(iter(ENGINES[engine].options[option]))
+    assert getattr(wanted, option) == canonical
+    assert getattr(convert.request_to_wire(wanted), option) == canonical
+    assert getattr(library_request(wanted), option) == canonical
+
+
+def test_the_arc_tolerance_goes_over_the_wire_and_back() -> None:
+    for asked, canonical in ((0.0, 5.0), (2.0, 2.0)):
+        message = request(f"studies/{NOWHERE}", arc_tolerance_deg=asked)
+        wanted = convert.request_from_wire(message, ("cpu",), (), Limits())
+        assert convert.request_to_wire(wanted).arc_tolerance_deg == canonical
+        assert library_request(wanted).arc_tolerance_deg == canonical
 
 
 def test_all_wrong_fields_are_named_at_once(doses: Any) -> None:
@@ -401,7 +416,7 @@ def test_reflection_lists_and_describes_the_services(channel: grpc.Channel) -> N
 def test_info_tells_limits_engines_and_devices(client: Client) -> None:
     info = client.info()
     assert info.limits.max_blob_bytes == LIMITS["max_blob_bytes"]
-    assert [e.name for e in info.engines] == ["collapsed_cone"]
+    assert [e.name for e in info.engines] == list(ENGINES)
     assert [q.name for q in info.engines[0].quantities] == list(QUANTITIES)
     assert [q.description for q in info.engines[0].quantities] == list(QUANTITIES.values())
     assert info.devices[0].kind == "cpu"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dosecalc.cli.options import BoxType, Point, SpacingType, json_flag, tls_client_options
+from dosecalc.cli.options import BoxType, Point, SpacingType, json_flag, names_of, tls_client_options
 from dosecalc.errors import InputError, MachineError
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES
 
 if TYPE_CHECKING:
     from dosecalc.recompute import RecomputeRequest
@@ -64,6 +65,29 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the dose is reported to: water_equivalent is dose to a water-equivalent medium of the local density, as "
     "clinical collapsed-cone engines report; medium is dose to the local medium (in bone some 5 % lower).",
+)
+@click.option(
+    "--engine", type=click.Choice(list(ENGINES)), default="collapsed_cone", show_default=True, help="Algorithm."
+)
+@click.option(
+    "--cones",
+    default="",
+    metavar="NAME",
+    help=f"Angular quadrature of the engine: {names_of('cones')}.  [default: the engine's]",
+)
+@click.option(
+    "--heterogeneity",
+    default="",
+    metavar="NAME",
+    help=f"How the engine deals with inhomogeneous matter: {names_of('heterogeneity')}.  [default: the engine's]",
+)
+@click.option(
+    "--arc-tolerance",
+    type=click.FloatRange(*ARC_TOLERANCE_DEG[:2]),
+    default=ARC_TOLERANCE_DEG[2],
+    show_default=True,
+    metavar="DEG",
+    help="Largest gantry rotation of an arc that shares one transport: smaller is slower and nearer to the plan.",
 )
 @click.option("--hu-curve", default="", metavar="NAME|FILE", help="HU calibration curve.  [default: generic-120kvp]")
 @click.option(
@@ -128,6 +152,10 @@ def _request(
     density: str,
     without_ct: bool,
     quantity: str,
+    engine: str,
+    cones: str,
+    heterogeneity: str,
+    arc_tolerance: float,
     hu_curve: str,
     device: str,
     threads: int,
@@ -147,8 +175,12 @@ def _request(
         machines=machines,
         mapping_yaml=_text_of(machine_mapping) if machine_mapping else "",
         mapping_folder=str(machine_mapping.parent) if machine_mapping else "",
+        engine=engine,
         device=device,
         quantity=quantity,
+        cones=cones,
+        heterogeneity=heterogeneity,
+        arc_tolerance_deg=arc_tolerance,
         grid=GridRequest(spacing_mm=spacing, box_mm=box, like_rtdose_uid=like_uid),
         density_g_cm3=parse_density_list(density) if density else {},
         without_ct=without_ct,

@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 import click
 
 from dosecalc.errors import InputError
+from dosecalc.photon.engines import ENGINES
 
 Point = tuple[float, float, float]
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def names_of(option: str) -> str:
+    """The names that engines have for one of their options, for a help text."""
+    named = {kind.name: kind.options.get(option, {}) for kind in ENGINES.values()}
+    return "; ".join(f"{engine}: {', '.join(names)}" for engine, names in named.items() if names)
 
 
 class SpacingType(click.ParamType[Point]):

@@ -39,12 +39,16 @@ class CollapsedConeSettings:
         Largest gantry rotation within one transport; only the tilt of the kernel is approximated by it (the manual,
         section 3.5, has the error for several values).
     quantity : 'water_equivalent' or 'medium'
+    cones, heterogeneity : str
+        See `dosecalc.photon.engines.ENGINES`.
     """
 
     fluence_pitch_mm: float = 1.0
     view_tolerance_deg: float = 2.5
     transport_tolerance_deg: float = 5.0
     quantity: str = "water_equivalent"
+    cones: str = "standard"
+    heterogeneity: str = "density_scaling"
 
 
 @dataclass

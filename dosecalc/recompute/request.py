@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dosecalc.engine import QUANTITIES
+from dosecalc.engine import check_arc_tolerance
 from dosecalc.errors import InputError
 from dosecalc.geometry import Grid
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, choose
 
 Point = tuple[float, float, float]
 
@@ -72,7 +73,11 @@ class RecomputeRequest:
     engine : str
     device : 'cpu', 'cuda' or 'auto'
     quantity : 'water_equivalent' or 'medium'
-        What the dose is reported to, see `dosecalc.engine.QUANTITIES`.
+        What the dose is reported to, see `dosecalc.photon.engines.QUANTITIES`.
+    cones, heterogeneity : str
+        Options of the engine, see `dosecalc.photon.engines.ENGINES`; empty takes its default.
+    arc_tolerance_deg : float
+        Largest gantry rotation within an arc that shares one transport, degrees.
     grid : GridRequest
     density_g_cm3 : mapping of structure name to float
         Mass density, g/cm3, that overrides the CT in that structure, and makes a computation without a CT possible.
@@ -94,6 +99,9 @@ class RecomputeRequest:
     engine: str = "collapsed_cone"
     device: str = "auto"
     quantity: str = "water_equivalent"
+    cones: str = ""
+    heterogeneity: str = ""
+    arc_tolerance_deg: float = ARC_TOLERANCE_DEG[2]
     grid: GridRequest = field(default_factory=GridRequest)
     density_g_cm3: Mapping[str, float] = field(default_factory=dict)
     without_ct: bool = False
@@ -103,12 +111,10 @@ class RecomputeRequest:
     def __post_init__(self) -> None:
         if self.machines and self.mapping_yaml:
             raise InputError("MACHINE_OPTIONS", "Name machine models or give a mapping, not both.", field="machines")
-        if self.quantity not in QUANTITIES:
-            raise InputError(
-                "QUANTITY_UNKNOWN",
-                f"There is no dose quantity {self.quantity!r}; there is {' and '.join(QUANTITIES)}.",
-                field="quantity",
-            )
+        wanted = {"quantity": self.quantity, "cones": self.cones, "heterogeneity": self.heterogeneity}
+        for option, name in choose(self.engine, **wanted).items():
+            object.__setattr__(self, option, name)  # frozen: the canonical form is made here, once
+        check_arc_tolerance(self.arc_tolerance_deg)
         for name, density in self.density_g_cm3.items():
             if not 0 <= density <= 25:
                 raise InputError(
@@ -129,6 +135,9 @@ class RecomputeRequest:
             "engine": self.engine,
             "device": self.device,
             "quantity": self.quantity,
+            "cones": self.cones,
+            "heterogeneity": self.heterogeneity,
+            "arc_tolerance_deg": self.arc_tolerance_deg,
             "grid": {
                 "spacing_mm": self.grid.spacing_mm,
                 "box_mm": self.grid.box_mm,

@@ -194,6 +194,9 @@ def _settings(study: Study, case: Case, patient: Patient, request: RecomputeRequ
         device=request.device,
         grid=grid,
         quantity=request.quantity,
+        cones=request.cones,
+        heterogeneity=request.heterogeneity,
+        arc_tolerance_deg=request.arc_tolerance_deg,
         threads=request.threads,
     )
 

@@ -80,6 +80,9 @@ def dose_request(
     engine: str = "",
     device: str = "auto",
     quantity: str = "",
+    cones: str = "",
+    heterogeneity: str = "",
+    arc_tolerance_deg: float = 0.0,
     spacing_mm: float | Triple | None = None,
     box_mm: tuple[Triple, Triple] | None = None,
     grid_like_uid: str = "",
@@ -98,6 +101,10 @@ def dose_request(
     device : 'auto', 'cpu' or 'cuda'
     quantity : '', 'water_equivalent' or 'medium'
         What the dose is reported to; empty takes the engine's default.
+    cones, heterogeneity : str
+        Options of the engine, see Info.engines; empty takes its default.
+    arc_tolerance_deg : float
+        Largest gantry rotation of an arc that shares one transport; 0 takes the default.
     spacing_mm : float or (dx, dy, dz), optional
         One number means the same along all axes.
     box_mm : (lower, upper), optional
@@ -118,6 +125,9 @@ def dose_request(
         engine=engine,
         device=devices[device],
         quantity=quantity,
+        cones=cones,
+        heterogeneity=heterogeneity,
+        arc_tolerance_deg=arc_tolerance_deg,
         densities=[
             dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
             for name, density in (density_g_cm3 or {}).items()

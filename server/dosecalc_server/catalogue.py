@@ -9,23 +9,32 @@ from pathlib import Path
 
 import dosecalc
 import dosecalc_kernels
-from dosecalc.engine import QUANTITIES
 from dosecalc.errors import MachineError
 from dosecalc.machine import MachineSummary, list_machines
 from dosecalc.patient.hu import list_curves
+from dosecalc.photon import engines
 from dosecalc_api.v1 import info_pb2, machine_pb2
 from dosecalc_server.request import JobRequest
 
 #: what the engine is made of; compiled caches are not
 _ENGINE_FILES = (".py", ".yaml", ".json", ".csv", ".npz", ".cu", ".cuh")
 
-ENGINES = (
+
+def _choices(kind: engines.EngineKind, option: str) -> list[info_pb2.EngineChoice]:
+    return [info_pb2.EngineChoice(name=n, description=text) for n, text in kind.options.get(option, {}).items()]
+
+
+ENGINES = tuple(
     info_pb2.EngineInfo(
-        name="collapsed_cone",
-        radiations=["PHOTON"],
-        devices=["cpu"],
-        quantities=[info_pb2.DoseQuantity(name=n, description=text) for n, text in QUANTITIES.items()],
-    ),
+        name=kind.name,
+        description=kind.description,
+        radiations=kind.radiations,
+        devices=kind.devices,
+        quantities=[info_pb2.DoseQuantity(name=c.name, description=c.description) for c in _choices(kind, "quantity")],
+        cones=_choices(kind, "cones"),
+        heterogeneities=_choices(kind, "heterogeneity"),
+    )
+    for kind in engines.ENGINES.values()
 )
 
 
@@ -55,11 +64,6 @@ class Catalogue:
         """The shipped machine models and the devices found here."""
         machines = tuple(sorted(list_machines(), key=lambda m: m.name))
         return cls(machines, (_cpu(),), list_curves(), _engine_hash())
-
-    @property
-    def quantities_by_engine(self) -> dict[str, tuple[str, ...]]:
-        """Names of the dose algorithms, each with the dose quantities that it reports; the default ones first."""
-        return {engine.name: tuple(q.name for q in engine.quantities) for engine in ENGINES}
 
     @property
     def device_names(self) -> tuple[str, ...]:

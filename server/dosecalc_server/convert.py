@@ -7,12 +7,13 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dosecalc.errors import InputError
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES
 from dosecalc_api.v1 import dose_pb2, geometry_pb2, study_pb2
 from dosecalc_server import index
 from dosecalc_server.config import Limits
@@ -77,7 +78,6 @@ def id_from_name(name: str, collection: str, field: str) -> str:
 
 def request_from_wire(
     message: dose_pb2.DoseRequest,
-    engines: Mapping[str, tuple[str, ...]],
     devices: tuple[str, ...],
     curves: tuple[str, ...],
     limits: Limits,
@@ -87,8 +87,6 @@ def request_from_wire(
     Parameters
     ----------
     message : DoseRequest
-    engines : mapping of str to tuple of str
-        Names of the engines, each with the dose quantities that it reports; the default ones first.
     devices, curves : tuple of str
         Device kinds and HU calibration curves that are here.
     limits : Limits
@@ -99,12 +97,11 @@ def request_from_wire(
         With a violation for every field that is wrong.
     """
     check = _Checker()
-    engine = message.engine or next(iter(engines))
-    check.require(engine in engines, "request.engine", f"must be one of {', '.join(engines)}")
-    quantities = engines.get(engine, ())
-    quantity = message.quantity or next(iter(quantities), "")
-    known = quantity in quantities or not quantities  # nothing can be said of an engine that does not exist
-    check.require(known, "request.quantity", f"must be one of {', '.join(quantities)}")
+    engine = message.engine or next(iter(ENGINES))
+    check.require(engine in ENGINES, "request.engine", f"must be one of {', '.join(ENGINES)}")
+    low, high, usual = ARC_TOLERANCE_DEG
+    arc_tolerance = message.arc_tolerance_deg or usual
+    check.require(low <= arc_tolerance <= high, "request.arc_tolerance_deg", f"must be from {low:g} to {high:g}")
     device = _DEVICES.get(message.device, "")
     check.require(device in ("auto", *devices), "request.device", f"this server has {', '.join(devices)}")
     check.require(0 <= message.threads <= 1024, "request.threads", "must be from 0 (all) to 1024")
@@ -126,7 +123,10 @@ def request_from_wire(
         mapping_yaml=message.mapping_yaml or None,
         engine=engine,
         device=device,
-        quantity=quantity,
+        quantity=_choice(check, engine, "quantity", message.quantity),
+        cones=_choice(check, engine, "cones", message.cones),
+        heterogeneity=_choice(check, engine, "heterogeneity", message.heterogeneity),
+        arc_tolerance_deg=arc_tolerance,
         spacing_mm=grid[0],
         box_mm=grid[1],
         grid_like_uid=grid[2],
@@ -138,6 +138,15 @@ def request_from_wire(
     )
     check.finish()
     return request
+
+
+def _choice(check: _Checker, engine: str, option: str, name: str) -> str:
+    """What was chosen of an engine's option, the default for nothing."""
+    if engine not in ENGINES:
+        return ""  # nothing can be said of an engine that does not exist
+    names = tuple(ENGINES[engine].options.get(option, {}))
+    check.require(not name or name in names, f"request.{option}", f"must be one of {', '.join(names)}")
+    return name or next(iter(names), "")
 
 
 def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
@@ -152,6 +161,9 @@ def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
         engine=request.engine,
         device=_DEVICE_BY_NAME[request.device],
         quantity=request.quantity,
+        cones=request.cones,
+        heterogeneity=request.heterogeneity,
+        arc_tolerance_deg=request.arc_tolerance_deg,
         densities=[
             dose_pb2.StructureDensity(structure_name=name, density_g_cm3=density)
             for name, density in request.density_g_cm3

@@ -30,6 +30,10 @@ class JobRequest:
     device : 'auto', 'cpu' or 'cuda'
     quantity : str
         What the dose is reported to.
+    cones, heterogeneity : str
+        Options of the engine.
+    arc_tolerance_deg : float
+        Largest gantry rotation of an arc that shares one transport.
     spacing_mm : (dx, dy, dz) or None
         None only with ``grid_like_uid`` or ``exact_grid``.
     box_mm : ((x, y, z), (x, y, z)) or None
@@ -55,6 +59,9 @@ class JobRequest:
     engine: str = "collapsed_cone"
     device: str = "auto"
     quantity: str = "water_equivalent"
+    cones: str = "standard"
+    heterogeneity: str = "density_scaling"
+    arc_tolerance_deg: float = 5.0
     spacing_mm: Triple | None = (3.0, 3.0, 3.0)
     box_mm: tuple[Triple, Triple] | None = None
     grid_like_uid: str | None = None

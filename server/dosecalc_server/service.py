@@ -104,9 +104,7 @@ class DoseService(dose_pb2_grpc.DoseServiceServicer):
     def CreateJob(self, request: dose_pb2.CreateJobRequest, context: grpc.ServicerContext) -> dose_pb2.Job:
         """See dose.proto."""
         here = self._catalogue
-        wanted = convert.request_from_wire(
-            request.request, here.quantities_by_engine, here.device_names, here.hu_curves, self._limits
-        )
+        wanted = convert.request_from_wire(request.request, here.device_names, here.hu_curves, self._limits)
         self._store.index.study(wanted.study)
         job = wanted.job_id(here.machine_hashes(wanted), f"{dosecalc.__version__} {here.engine_sha256}")
         return convert.job_to_wire(self._jobs.submit(wanted, job))

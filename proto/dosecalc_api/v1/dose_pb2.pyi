@@ -66,7 +66,7 @@ class StructureDensity(_message.Message):
     def __init__(self, structure_name: _Optional[str] = ..., density_g_cm3: _Optional[float] = ...) -> None: ...
 
 class DoseRequest(_message.Message):
-    __slots__ = ("study", "plan", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "densities", "hu_curve", "threads", "without_ct", "quantity")
+    __slots__ = ("study", "plan", "structure_set_uid", "ct_series_uid", "machines", "mapping_yaml", "engine", "device", "grid", "densities", "hu_curve", "threads", "without_ct", "quantity", "cones", "heterogeneity", "arc_tolerance_deg")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STRUCTURE_SET_UID_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,9 @@ class DoseRequest(_message.Message):
     THREADS_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_CT_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    CONES_FIELD_NUMBER: _ClassVar[int]
+    HETEROGENEITY_FIELD_NUMBER: _ClassVar[int]
+    ARC_TOLERANCE_DEG_FIELD_NUMBER: _ClassVar[int]
     study: str
     plan: str
     structure_set_uid: str
@@ -95,7 +98,10 @@ class DoseRequest(_message.Message):
     threads: int
     without_ct: bool
     quantity: str
-    def __init__(self, study: _Optional[str] = ..., plan: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., densities: _Optional[_Iterable[_Union[StructureDensity, _Mapping]]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ..., without_ct: _Optional[bool] = ..., quantity: _Optional[str] = ...) -> None: ...
+    cones: str
+    heterogeneity: str
+    arc_tolerance_deg: float
+    def __init__(self, study: _Optional[str] = ..., plan: _Optional[str] = ..., structure_set_uid: _Optional[str] = ..., ct_series_uid: _Optional[str] = ..., machines: _Optional[_Iterable[str]] = ..., mapping_yaml: _Optional[str] = ..., engine: _Optional[str] = ..., device: _Optional[_Union[Device, str]] = ..., grid: _Optional[_Union[GridRequest, _Mapping]] = ..., densities: _Optional[_Iterable[_Union[StructureDensity, _Mapping]]] = ..., hu_curve: _Optional[str] = ..., threads: _Optional[int] = ..., without_ct: _Optional[bool] = ..., quantity: _Optional[str] = ..., cones: _Optional[str] = ..., heterogeneity: _Optional[str] = ..., arc_tolerance_deg: _Optional[float] = ...) -> None: ...
 
 class BeamProgress(_message.Message):
     __slots__ = ("beam_number", "fraction")

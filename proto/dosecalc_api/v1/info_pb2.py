@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64osecalc_api/v1/info.proto\x12\x0f\x64osecalc_api.v1\"\x10\n\x0eGetInfoRequest\"T\n\nDeviceInfo\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\"1\n\x0c\x44oseQuantity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"r\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nradiations\x18\x02 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x31\n\nquantities\x18\x04 \x03(\x0b\x32\x1d.dosecalc_api.v1.DoseQuantity\"\xb8\x01\n\x06Limits\x12\x16\n\x0emax_blob_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x02 \x01(\x03\x12\x17\n\x0fmax_study_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_study_blobs\x18\x04 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03\x12\x17\n\x0fmax_queued_jobs\x18\x06 \x01(\x05\x12\x17\n\x0fmax_grid_voxels\x18\x07 \x01(\x03\"\xd7\x01\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1b.dosecalc_api.v1.DeviceInfo\x12,\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x1b.dosecalc_api.v1.EngineInfo\x12\'\n\x06limits\x18\x04 \x01(\x0b\x32\x17.dosecalc_api.v1.Limits\x12\x0f\n\x07workers\x18\x05 \x01(\x05\x12\x15\n\rengine_sha256\x18\x06 \x01(\t\x12\x11\n\thu_curves\x18\x07 \x03(\t2P\n\x0bInfoService\x12\x41\n\x07GetInfo\x12\x1f.dosecalc_api.v1.GetInfoRequest\x1a\x15.dosecalc_api.v1.InfoB$\n\x0f\x64osecalc_api.v1P\x01\xaa\x02\x0e\x44osecalcApi.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64osecalc_api/v1/info.proto\x12\x0f\x64osecalc_api.v1\"\x10\n\x0eGetInfoRequest\"T\n\nDeviceInfo\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\"1\n\x0c\x44oseQuantity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"1\n\x0c\x45ngineChoice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xed\x01\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nradiations\x18\x02 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x31\n\nquantities\x18\x04 \x03(\x0b\x32\x1d.dosecalc_api.v1.DoseQuantity\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12,\n\x05\x63ones\x18\x06 \x03(\x0b\x32\x1d.dosecalc_api.v1.EngineChoice\x12\x36\n\x0fheterogeneities\x18\x07 \x03(\x0b\x32\x1d.dosecalc_api.v1.EngineChoice\"\xb8\x01\n\x06Limits\x12\x16\n\x0emax_blob_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x02 \x01(\x03\x12\x17\n\x0fmax_study_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_study_blobs\x18\x04 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03\x12\x17\n\x0fmax_queued_jobs\x18\x06 \x01(\x05\x12\x17\n\x0fmax_grid_voxels\x18\x07 \x01(\x03\"\xd7\x01\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1b.dosecalc_api.v1.DeviceInfo\x12,\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x1b.dosecalc_api.v1.EngineInfo\x12\'\n\x06limits\x18\x04 \x01(\x0b\x32\x17.dosecalc_api.v1.Limits\x12\x0f\n\x07workers\x18\x05 \x01(\x05\x12\x15\n\rengine_sha256\x18\x06 \x01(\t\x12\x11\n\thu_curves\x18\x07 \x03(\t2P\n\x0bInfoService\x12\x41\n\x07GetInfo\x12\x1f.dosecalc_api.v1.GetInfoRequest\x1a\x15.dosecalc_api.v1.InfoB$\n\x0f\x64osecalc_api.v1P\x01\xaa\x02\x0e\x44osecalcApi.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEVICEINFO']._serialized_end=149
   _globals['_DOSEQUANTITY']._serialized_start=151
   _globals['_DOSEQUANTITY']._serialized_end=200
-  _globals['_ENGINEINFO']._serialized_start=202
-  _globals['_ENGINEINFO']._serialized_end=316
-  _globals['_LIMITS']._serialized_start=319
-  _globals['_LIMITS']._serialized_end=503
-  _globals['_INFO']._serialized_start=506
-  _globals['_INFO']._serialized_end=721
-  _globals['_INFOSERVICE']._serialized_start=723
-  _globals['_INFOSERVICE']._serialized_end=803
+  _globals['_ENGINECHOICE']._serialized_start=202
+  _globals['_ENGINECHOICE']._serialized_end=251
+  _globals['_ENGINEINFO']._serialized_start=254
+  _globals['_ENGINEINFO']._serialized_end=491
+  _globals['_LIMITS']._serialized_start=494
+  _globals['_LIMITS']._serialized_end=678
+  _globals['_INFO']._serialized_start=681
+  _globals['_INFO']._serialized_end=896
+  _globals['_INFOSERVICE']._serialized_start=898
+  _globals['_INFOSERVICE']._serialized_end=978
 # @@protoc_insertion_point(module_scope)

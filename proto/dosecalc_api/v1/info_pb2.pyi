@@ -30,17 +30,31 @@ class DoseQuantity(_message.Message):
     description: str
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
+class EngineChoice(_message.Message):
+    __slots__ = ("name", "description")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
 class EngineInfo(_message.Message):
-    __slots__ = ("name", "radiations", "devices", "quantities")
+    __slots__ = ("name", "radiations", "devices", "quantities", "description", "cones", "heterogeneities")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RADIATIONS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     QUANTITIES_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    CONES_FIELD_NUMBER: _ClassVar[int]
+    HETEROGENEITIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     radiations: _containers.RepeatedScalarFieldContainer[str]
     devices: _containers.RepeatedScalarFieldContainer[str]
     quantities: _containers.RepeatedCompositeFieldContainer[DoseQuantity]
-    def __init__(self, name: _Optional[str] = ..., radiations: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., quantities: _Optional[_Iterable[_Union[DoseQuantity, _Mapping]]] = ...) -> None: ...
+    description: str
+    cones: _containers.RepeatedCompositeFieldContainer[EngineChoice]
+    heterogeneities: _containers.RepeatedCompositeFieldContainer[EngineChoice]
+    def __init__(self, name: _Optional[str] = ..., radiations: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., quantities: _Optional[_Iterable[_Union[DoseQuantity, _Mapping]]] = ..., description: _Optional[str] = ..., cones: _Optional[_Iterable[_Union[EngineChoice, _Mapping]]] = ..., heterogeneities: _Optional[_Iterable[_Union[EngineChoice, _Mapping]]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_blob_bytes", "max_chunk_bytes", "max_study_bytes", "max_study_blobs", "max_message_bytes", "max_queued_jobs", "max_grid_voxels")
