@@ -1,0 +1,205 @@
+"""CUDA kernels compiled for the host by a C++ compiler, through the same wrappers: for tests on machines without a GPU.
+
+Slow, in one thread, and strict: device memory is uninitialised (NaN), guarded on both sides, and not taken for host
+memory; threads run in an order that the test chooses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dosecalc_kernels.cuda.launch import DeviceArray, Dims, Launcher
+from dosecalc_kernels.cuda.source import Source
+from dosecalc_kernels.errors import DeviceFault
+
+_SHIM = Path(__file__).with_name("host_shim.h")
+_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-w")
+_GUARD = 256  # bytes on both sides of every array
+_POISON = 0xFF  # NaN as a float, -1 as an integer
+ORDERS = {"forward": 0, "backward": 1, "strewn": 2}
+
+
+def compiler() -> list[str] | None:
+    """The command of a C++ compiler: ``$CXX``, one on the path, or the one in the wheel ``ziglang``; None without."""
+    if os.environ.get("CXX"):
+        return os.environ["CXX"].split()
+    found = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
+    if found:
+        return [found]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
+    return None
+
+
+class HostArray(np.ndarray[Any, np.dtype[Any]]):
+    """Stands for memory of the device: mixing it with arrays of the host is an error, as it is in CuPy."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Apply a function to device arrays and numbers only."""
+        for a in (*inputs, *(out or ())):
+            if isinstance(a, np.ndarray) and a.ndim and not isinstance(a, HostArray):
+                raise TypeError("an array of the host was mixed with arrays of the device")
+        plain = [a.view(np.ndarray) if isinstance(a, HostArray) else a for a in inputs]
+        if out is not None:
+            kwargs["out"] = tuple(a.view(np.ndarray) if isinstance(a, HostArray) else a for a in out)
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if out is not None:
+            return out[0] if len(out) == 1 else out
+        return _as_device(result)
+
+
+def _as_device(result: Any) -> Any:
+    if isinstance(result, np.ndarray):
+        return result.view(HostArray)
+    return tuple(_as_device(r) for r in result) if isinstance(result, tuple) else result
+
+
+class _ArrayModule:
+    """numpy, giving device arrays."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        if isinstance(found, type(np)):
+            return _ArrayModule(found)
+        if isinstance(found, type) or not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return _as_device(found(*args, **kwargs))
+
+        return call
+
+
+class HostLauncher(Launcher):
+    """Runs the kernels on the host.
+
+    Parameters
+    ----------
+    block : int, optional
+        See `Launcher`.
+    order : 'forward', 'backward' or 'strewn'
+        In which blocks, and threads between barriers, run.
+
+    Raises
+    ------
+    DeviceFault
+        ``DEVICE_NOT_AVAILABLE``: there is no C++ compiler.
+    """
+
+    name = "host-cuda"
+
+    def __init__(self, block: int | None = None, order: str = "forward") -> None:
+        super().__init__(block)
+        self.xp = _ArrayModule(np)
+        self._order = ORDERS[order]
+        self._guarded: list[NDArray[np.uint8]] = []
+        if compiler() is None:
+            raise DeviceFault("DEVICE_NOT_AVAILABLE", "No C++ compiler was found; set CXX or install ziglang.")
+
+    def put(self, array: Any, dtype: DTypeLike) -> DeviceArray:
+        if self.is_device_array(array) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous:
+            return array
+        plain = np.asarray(array.view(np.ndarray) if self.is_device_array(array) else array, dtype=dtype)
+        out = self.empty(plain.shape, dtype)
+        out.view(np.ndarray)[...] = plain
+        return out
+
+    def get(self, array: DeviceArray) -> NDArray[Any]:
+        self.synchronise()
+        return np.array(array.view(np.ndarray))
+
+    def empty(self, shape: Dims | int, dtype: DTypeLike) -> DeviceArray:
+        kind = np.dtype(dtype)
+        n = int(np.prod(shape)) * kind.itemsize
+        memory = np.full(n + 2 * _GUARD, _POISON, np.uint8)
+        self._guarded.append(memory)
+        # kept from growing without end: what nobody else refers to needs no guard any more
+        if len(self._guarded) > 64:
+            self._guarded = [m for m in self._guarded if sys.getrefcount(m) > 3]  # list, name, argument
+        return memory[_GUARD : _GUARD + n].view(kind).reshape(shape).view(HostArray)
+
+    def is_device_array(self, array: Any) -> bool:
+        return isinstance(array, HostArray)
+
+    def synchronise(self) -> None:
+        for memory in self._guarded:
+            if (memory[:_GUARD] != _POISON).any() or (memory[-_GUARD:] != _POISON).any():
+                raise DeviceFault("DEVICE_FAILED", "A kernel wrote outside its arrays.")
+
+    def _launch(
+        self, source: Source, kernel: str, grid: Dims, block: Dims, args: Sequence[Any], shared_bytes: int
+    ) -> None:
+        library = _library(source)
+        values = [ctypes.c_void_p(a.ctypes.data) if self.is_device_array(a) else np.array(a) for a in args]
+        pointers = (ctypes.c_void_p * len(values))(
+            *(v.ctypes.data if isinstance(v, np.ndarray) else ctypes.addressof(v) for v in values)
+        )
+        dims = (ctypes.c_uint * 6)(*grid, *block)
+        if library[f"dosecalc_launch_{kernel}"](dims, shared_bytes, self._order, pointers):
+            library.dosecalc_error.restype = ctypes.c_char_p
+            raise DeviceFault("DEVICE_FAILED", f"{source.name}.cu, {kernel}: {library.dosecalc_error().decode()}")
+        self.synchronise()
+
+
+@cache
+def _library(source: Source) -> ctypes.CDLL:
+    trampolines = "".join(
+        f'extern "C" int dosecalc_launch_{k}(const unsigned* dims, unsigned shared, unsigned order, void** args)\n'
+        f"{{ return dosecalc_shim::launch(&dosecalc_shim::Trampoline<&{k}>::call, args, dims, shared, order); }}\n"
+        for k in source.kernels()
+    )
+    text = (
+        ("#define DOSECALC_BARRIERS 1\n" if source.talks() else "")
+        + _SHIM.read_text(encoding="utf-8").replace("#pragma once\n", "")
+        + source.text()
+        + "\n"
+        + trampolines
+        + 'extern "C" const char* dosecalc_error() { return dosecalc_shim::error.c_str(); }\n'
+    )
+    command = compiler()
+    assert command is not None  # the launcher looked for it
+    key = hashlib.sha256("\0".join([text, *command, *_OPTIONS]).encode()).hexdigest()[:32]
+    file = _cache_folder() / f"{source.name}-{key}.so"
+    if not file.is_file():
+        with tempfile.TemporaryDirectory(dir=file.parent) as work:
+            made = Path(work) / "kernel.so"
+            (Path(work) / "kernel.cpp").write_text(text, encoding="utf-8")
+            done = subprocess.run(
+                [*command, *_OPTIONS, "-o", str(made), str(Path(work) / "kernel.cpp")], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise DeviceFault("KERNEL_NOT_COMPILED", f"{source.name}.cu for the host:\n{done.stderr[-4000:]}")
+            os.replace(made, file)
+    return ctypes.CDLL(str(file))
+
+
+@cache
+def _cache_folder() -> Path:
+    """A folder that is ours alone: what lies in it is loaded and run."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "dosecalc" / "host-kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat()
+        if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="dosecalc-host-kernels-"))

@@ -1,0 +1,120 @@
+"""Which implementation of the kernels computes: backends by name, each giving every kernel by its contract's name.
+
+``cpu``; ``cuda`` or ``cuda:N`` for CUDA device N; ``host-cuda`` (the CUDA sources compiled for the host: for tests). A
+named backend is taken or fails with the reason; only ``auto`` chooses, a usable GPU before the CPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dosecalc_kernels.errors import DeviceFault
+
+if TYPE_CHECKING:
+    from dosecalc_kernels.cuda.launch import Launcher
+
+_LOG = logging.getLogger("dosecalc.device")
+#: kernels and classes of kernels by the name that they have in their module, which has the same name in cpu/ and cuda/
+KERNELS = {
+    "add_aperture": "fluence",
+    "add_terma": "terma",
+    "ConeTransport": "collapsed_cone",
+}
+#: what a caller may ask for
+CHOICES = ("cpu", "cuda", "auto")
+
+
+class Backend:
+    """Kernels on one device, and that device's arrays.
+
+    Parameters
+    ----------
+    name : str
+        "cpu", "cuda:0", "host-cuda".
+    launcher : Launcher or None
+        None for the CPU, whose arrays are numpy's.
+    """
+
+    def __init__(self, name: str, launcher: Launcher | None = None) -> None:
+        self.name = name
+        self.launcher = launcher
+
+    def kernel(self, name: str) -> Callable[..., Any]:
+        """The implementation of one of `KERNELS`; it takes what the contract says, host or device arrays.
+
+        Raises
+        ------
+        KeyError
+            There is no such kernel.
+        """
+        module = KERNELS[name]
+        if self.launcher is None:
+            return _attribute(f"dosecalc_kernels.cpu.{module}", name)
+        return partial(_attribute(f"dosecalc_kernels.cuda.{module}", name), self.launcher)
+
+    def put(self, array: NDArray[Any], dtype: DTypeLike | None = None) -> Any:
+        """An array for this backend's kernels: on its device, C-contiguous."""
+        kind = array.dtype if dtype is None else dtype
+        return np.ascontiguousarray(array, kind) if self.launcher is None else self.launcher.put(array, kind)
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """An array of this backend on the host."""
+        return np.asarray(array) if self.launcher is None else self.launcher.get(array)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        """Zeros for this backend's kernels."""
+        return np.zeros(shape, dtype) if self.launcher is None else self.launcher.zeros(shape, dtype)
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name, or the one that ``auto`` takes.
+
+    Raises
+    ------
+    DeviceFault
+        ``DEVICE_UNKNOWN``; ``DEVICE_NOT_AVAILABLE`` with the reason.
+    """
+    if name == "auto":
+        return _first_usable()
+    return _named(name)
+
+
+@cache
+def _first_usable() -> Backend:
+    try:
+        found = _named("cuda:0")
+    except DeviceFault as fault:
+        _LOG.warning("device auto: computing on the CPU, no usable GPU: %s", fault.message)
+        return _named("cpu")
+    _LOG.info("device auto: computing on %s", found.name)
+    return found
+
+
+@cache
+def _named(name: str) -> Backend:
+    if name == "cpu":
+        return Backend("cpu")
+    if name == "host-cuda":
+        from dosecalc_kernels.cuda.host import HostLauncher
+
+        return Backend(name, HostLauncher())
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if match is None:
+        raise DeviceFault("DEVICE_UNKNOWN", f"There is no device {name!r}; choose cpu, cuda, cuda:N or auto.")
+    from dosecalc_kernels.cuda.launch import CudaLauncher
+
+    device = int(match[1] or 0)
+    return Backend(f"cuda:{device}", CudaLauncher(device))
+
+
+def _attribute(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
