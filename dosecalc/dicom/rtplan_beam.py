@@ -6,6 +6,7 @@ from pydicom.dataset import Dataset
 
 from dosecalc.dicom import values
 from dosecalc.dicom.errors import RtPlanError
+from dosecalc.dicom.rtplan_accessories import read_accessories
 from dosecalc.dicom.rtplan_control_points import read_control_points
 from dosecalc.dicom.rtplan_devices import read_devices
 from dosecalc.dicom.rtplan_modifiers import read_modifiers
@@ -35,7 +36,8 @@ def read_beam(item: Dataset, number: int, name: str, setups: tuple[Dataset, ...]
     setup = _patient_setup(item, setups, file)
     devices = read_devices(item, file)
     control_points = values.items(item, "ControlPointSequence", file, required=True, error=RtPlanError)
-    points = read_control_points(item, control_points, devices, file)
+    accessories = read_accessories(item, control_points, file)
+    points = read_control_points(item, control_points, devices, accessories.wedges_in, file)
     return Beam(
         number=number,
         name=name,
@@ -46,10 +48,12 @@ def read_beam(item: Dataset, number: int, name: str, setups: tuple[Dataset, ...]
         # positions of jaws and leaves are given at this distance; it is never assumed
         sad_mm=values.number(item, "SourceAxisDistance", file, minimum=100.0, maximum=10_000.0, error=RtPlanError),
         patient_position=_patient_position(setup, file),
-        mlc=devices.mlc,
+        mlc=devices.layer(0),
         control_points=points,
-        modifiers=read_modifiers(item, control_points, points, devices, setup, file),
+        modifiers=(*accessories.lacking, *read_modifiers(item, control_points, points, devices, setup, file)),
         delivery_type=values.text(item, "TreatmentDeliveryType", file, "TREATMENT", error=RtPlanError).upper(),
+        accessories=accessories.modelled,
+        second_mlc=devices.layer(1),
     )
 
 

@@ -41,7 +41,7 @@ _ROTATIONS = {
 
 
 def read_control_points(
-    beam: Dataset, items: Sequence[Dataset], devices: Devices, file: str
+    beam: Dataset, items: Sequence[Dataset], devices: Devices, wedges_in: Sequence[frozenset[int]], file: str
 ) -> tuple[ControlPoint, ...]:
     """All control points of one item of the Beam Sequence.
 
@@ -52,6 +52,8 @@ def read_control_points(
     items : sequence of Dataset
         Its control points.
     devices : Devices
+    wedges_in : sequence of (frozenset of int)
+        For each item the wedges that are in the beam from there on.
     file : str
         Name of the file, for messages.
 
@@ -79,10 +81,12 @@ def read_control_points(
                 isocentre_patient_mm=state.isocentre,
                 jaw_x_mm=state.aperture.jaw_x_mm,
                 jaw_y_mm=state.aperture.jaw_y_mm,
-                leaves_mm=state.aperture.leaves_mm,
+                leaves_mm=state.aperture.layer(0),
                 ssd_mm=state.ssd_mm,
                 collimator_direction=state.directions["BeamLimitingDeviceAngle"],
                 couch_direction=state.directions["PatientSupportAngle"],
+                wedges_in=wedges_in[i],
+                second_leaves_mm=state.aperture.layer(1),
             )
         )
     if values.text(beam, "BeamType", file, "", error=RtPlanError).upper() == "STATIC":

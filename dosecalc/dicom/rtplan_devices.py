@@ -24,27 +24,44 @@ _ROUNDING_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
+class LeafLayer:
+    """A multi-leaf collimator.
+
+    Parameters
+    ----------
+    kind : str
+        Device type.
+    geometry : MlcGeometry
+    is_reversed : bool
+        The plan lists the leaf pairs from the highest boundary to the lowest.
+    """
+
+    kind: str
+    geometry: MlcGeometry
+    is_reversed: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Devices:
     """The beam limiting devices of a beam.
 
     Parameters
     ----------
     jaws : mapping of axis ('X', 'Y') to device type
-    mlc_type : str or None
-        Device type of the MLC whose positions are read, the first that the plan lists.
-    mlc : MlcGeometry or None
-    mlc_reversed : bool
-        The plan lists the leaf pairs from the highest boundary to the lowest.
+    layers : tuple of LeafLayer
+        None, one, or two stacked layers whose leaves move along the same axis, in the order of the plan.
     other_mlcs, unknown : tuple of str
         Device types of further MLCs, and of what is neither jaw nor MLC.
     """
 
     jaws: dict[str, str] = field(default_factory=dict)
-    mlc_type: str | None = None
-    mlc: MlcGeometry | None = None
-    mlc_reversed: bool = False
+    layers: tuple[LeafLayer, ...] = ()
     other_mlcs: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+
+    def layer(self, index: int) -> MlcGeometry | None:
+        """Geometry of the first or second layer, None where there is none."""
+        return self.layers[index].geometry if index < len(self.layers) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +70,11 @@ class Aperture:
 
     jaw_x_mm: tuple[float, float] | None = None
     jaw_y_mm: tuple[float, float] | None = None
-    leaves_mm: FloatArray | None = None
+    leaves_mm: tuple[FloatArray, ...] = ()
+
+    def layer(self, index: int) -> FloatArray | None:
+        """Positions of the first or second layer, None where there is none."""
+        return self.leaves_mm[index] if index < len(self.leaves_mm) else None
 
 
 def read_devices(beam: Dataset, file: str) -> Devices:
@@ -78,15 +99,16 @@ def read_devices(beam: Dataset, file: str) -> Devices:
             mlcs.append((kind, item))
         else:
             unknown.append(kind)
-    if not mlcs:
-        return Devices(jaws, unknown=tuple(unknown))
-    kind, item = mlcs[0]
-    geometry, is_reversed = _mlc_geometry(kind, item, file)
-    others = tuple(name for name, _ in mlcs[1:])
-    return Devices(jaws, kind, geometry, is_reversed, others, tuple(unknown))
+    axis = _MLC_AXIS[mlcs[0][0]] if mlcs else ""
+    stacked = [(kind, item) for kind, item in mlcs if _MLC_AXIS[kind] == axis][:2]
+    if len({kind for kind, _ in stacked}) < len(stacked):
+        stacked = stacked[:1]  # two of one name cannot be told apart
+    layers = tuple(_leaf_layer(kind, item, file) for kind, item in stacked)
+    others = tuple(kind for kind, item in mlcs if all(item is not known for _, known in stacked))
+    return Devices(jaws, layers, others, tuple(unknown))
 
 
-def _mlc_geometry(kind: str, item: Dataset, file: str) -> tuple[MlcGeometry, bool]:
+def _leaf_layer(kind: str, item: Dataset, file: str) -> LeafLayer:
     n_pairs = values.integer(item, "NumberOfLeafJawPairs", file, minimum=1, maximum=1000, error=RtPlanError)
     boundaries = values.numbers(
         item, "LeafPositionBoundaries", file, minimum=-_FARTHEST_MM, maximum=_FARTHEST_MM, error=RtPlanError
@@ -109,7 +131,7 @@ def _mlc_geometry(kind: str, item: Dataset, file: str) -> tuple[MlcGeometry, boo
     is_reversed = bool(steps[0] < 0)
     ascending = boundaries[::-1].copy() if is_reversed else boundaries
     ascending.flags.writeable = False
-    return MlcGeometry(_MLC_AXIS[kind], ascending), is_reversed
+    return LeafLayer(kind, MlcGeometry(_MLC_AXIS[kind], ascending), is_reversed)
 
 
 def read_aperture(control_point: Dataset, devices: Devices, before: Aperture, file: str) -> Aperture:
@@ -121,13 +143,14 @@ def read_aperture(control_point: Dataset, devices: Devices, before: Aperture, fi
         ``JAWS_REVERSED``, ``LEAVES_OVERLAP``, ``DEVICE_UNDEFINED``, or what `values` finds wrong.
     """
     jaw: dict[str, tuple[float, float] | None] = {"X": before.jaw_x_mm, "Y": before.jaw_y_mm}
-    leaves = before.leaves_mm
+    kinds = [layer.kind for layer in devices.layers]
+    leaves = dict(zip(kinds, before.leaves_mm, strict=False))
     for item in values.items(control_point, "BeamLimitingDevicePositionSequence", file, error=RtPlanError):
         kind = values.text(item, "RTBeamLimitingDeviceType", file, error=RtPlanError).upper()
-        if kind in devices.unknown or kind in devices.other_mlcs:
+        if kind in kinds:
+            leaves[kind] = _leaves(item, devices.layers[kinds.index(kind)], file)
+        elif kind in devices.unknown or kind in devices.other_mlcs:
             continue  # the beam is refused for them, whatever their positions
-        if kind == devices.mlc_type:
-            leaves = _leaves(item, devices, file)
         elif kind in _JAW_AXIS and devices.jaws.get(_JAW_AXIS[kind]) == kind:
             jaw[_JAW_AXIS[kind]] = _jaws(item, _JAW_AXIS[kind], file)
         else:
@@ -137,7 +160,10 @@ def read_aperture(control_point: Dataset, devices: Devices, before: Aperture, fi
                 file=file,
                 tag=values.tag_name("BeamLimitingDeviceSequence"),
             )
-    return Aperture(jaw["X"], jaw["Y"], leaves)
+    if before.leaves_mm == () and len(leaves) < len(kinds):
+        lacking = [kind for kind in kinds if kind not in leaves]
+        raise _no_position(lacking, file)
+    return Aperture(jaw["X"], jaw["Y"], tuple(leaves[kind] for kind in kinds))
 
 
 def check_complete(aperture: Aperture, devices: Devices, file: str) -> None:
@@ -150,15 +176,17 @@ def check_complete(aperture: Aperture, devices: Devices, file: str) -> None:
     """
     have = {"X": aperture.jaw_x_mm, "Y": aperture.jaw_y_mm}
     lacking = [kind for axis, kind in devices.jaws.items() if have[axis] is None]
-    if devices.mlc_type is not None and aperture.leaves_mm is None:
-        lacking.append(devices.mlc_type)
     if lacking:
-        raise RtPlanError(
-            "POSITION_MISSING",
-            f"The first control point gives no position for {', '.join(lacking)}.",
-            file=file,
-            tag=values.tag_name("LeafJawPositions"),
-        )
+        raise _no_position(lacking, file)
+
+
+def _no_position(lacking: list[str], file: str) -> RtPlanError:
+    return RtPlanError(
+        "POSITION_MISSING",
+        f"The first control point gives no position for {', '.join(lacking)}.",
+        file=file,
+        tag=values.tag_name("LeafJawPositions"),
+    )
 
 
 def _positions(item: Dataset, count: int, file: str) -> FloatArray:
@@ -181,12 +209,11 @@ def _jaws(item: Dataset, axis: str, file: str) -> tuple[float, float]:
     return lower, upper
 
 
-def _leaves(item: Dataset, devices: Devices, file: str) -> FloatArray:
-    assert devices.mlc is not None  # its type was found, so its geometry was read
-    n = devices.mlc.n_pairs
+def _leaves(item: Dataset, layer: LeafLayer, file: str) -> FloatArray:
+    n = layer.geometry.n_pairs
     # DICOM lists bank 1 of all pairs, then bank 2
     leaves = np.ascontiguousarray(_positions(item, 2 * n, file).reshape(2, n).T)
-    if devices.mlc_reversed:
+    if layer.is_reversed:
         leaves = leaves[::-1].copy()
     overlap = leaves[:, 0] - leaves[:, 1]
     worst = int(np.argmax(overlap))

@@ -1,6 +1,6 @@
-"""Everything else of an RT Plan beam that changes dose: wedges, blocks, boluses, tables that tilt, …
+"""Everything else of an RT Plan beam that changes dose: compensators, applicators, tables that tilt, …
 
-Each becomes a `Modifier`; whether an engine models it is decided in `dosecalc.plan.support`.
+Each becomes a `Modifier`, for which `dosecalc.plan.support` refuses the beam.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ _ZERO_DEG = 0.01
 _SAME_MM = 0.1
 #: keys of the Beam Sequence item -> (kind, count attribute, sequence, name attribute, further attributes)
 _LISTS = (
-    ("BLOCK", "NumberOfBlocks", "BlockSequence", "BlockName", ("BlockType", "MaterialID", "BlockThickness")),
-    ("BOLUS", "NumberOfBoli", "ReferencedBolusSequence", "BolusID", ("ReferencedROINumber",)),
     ("COMPENSATOR", "NumberOfCompensators", "CompensatorSequence", "CompensatorID", ("MaterialID",)),
     ("APPLICATOR", None, "ApplicatorSequence", "ApplicatorID", ("ApplicatorType",)),
 )
@@ -60,7 +58,6 @@ def read_modifiers(
         What `values` finds wrong.
     """
     found = [
-        *_wedges(beam, items, file),
         *_listed(beam, file),
         *_trays(beam, file),
         *_accessories(beam, file),
@@ -87,31 +84,6 @@ def _count(beam: Dataset, keyword: str | None, file: str) -> int:
     return values.integer(beam, keyword, file, 0, minimum=0, error=RtPlanError) if keyword else 0
 
 
-def _wedges(beam: Dataset, items: Sequence[Dataset], file: str) -> Iterator[Modifier]:
-    wedges = values.items(beam, "WedgeSequence", file, error=RtPlanError)
-    if not wedges and _count(beam, "NumberOfWedges", file):
-        yield Modifier("WEDGE")
-    positions = _wedge_positions(items, file)
-    for wedge in wedges:
-        number = values.integer(wedge, "WedgeNumber", file, None, error=RtPlanError)
-        if positions.get(number) == {"OUT"}:
-            continue  # a motorised wedge that stays out of the beam
-        details = _details(wedge, ("WedgeType", "WedgeAngle", "WedgeOrientation"), file)
-        yield Modifier("WEDGE", _text(wedge, "WedgeID", file), details)
-
-
-def _wedge_positions(items: Sequence[Dataset], file: str) -> dict[int | None, set[str]]:
-    """Every position that each wedge takes; one that the first control point does not place counts as in the beam."""
-    positions: dict[int | None, set[str]] = {}
-    for i, item in enumerate(items):
-        with within(control_point=i):
-            for entry in values.items(item, "WedgePositionSequence", file, error=RtPlanError):
-                number = values.integer(entry, "ReferencedWedgeNumber", file, None, error=RtPlanError)
-                place = _text(entry, "WedgePosition", file).upper()
-                positions.setdefault(number, set() if i == 0 else {"IN"}).add(place)
-    return positions
-
-
 def _listed(beam: Dataset, file: str) -> Iterator[Modifier]:
     for kind, count, sequence, name, more in _LISTS:
         entries = values.items(beam, sequence, file, error=RtPlanError)
@@ -122,10 +94,14 @@ def _listed(beam: Dataset, file: str) -> Iterator[Modifier]:
 
 
 def _trays(beam: Dataset, file: str) -> Iterator[Modifier]:
-    for keyword, what in (("TotalBlockTrayFactor", "block"), ("TotalCompensatorTrayFactor", "compensator")):
-        factor = values.number(beam, keyword, file, 1.0, error=RtPlanError)
-        if factor != 1.0:
-            yield Modifier("TRAY", f"{what} tray", {"transmission": f"{factor:g}"})
+    factor = values.number(beam, "TotalCompensatorTrayFactor", file, 1.0, error=RtPlanError)
+    if factor != 1.0:
+        yield Modifier("TRAY", "compensator tray", {"transmission": f"{factor:g}"})
+    for what in ("Wedge", "Block", "Compensator"):
+        # whether it adds to the tray's transmission or is the same thing told twice is not said anywhere
+        thickness = values.number(beam, f"Total{what}TrayWaterEquivalentThickness", file, 0.0, error=RtPlanError)
+        if thickness != 0.0:
+            yield Modifier("TRAY", f"{what.lower()} tray", {"water-equivalent": f"{thickness:g} mm"})
 
 
 def _accessories(beam: Dataset, file: str) -> Iterator[Modifier]:
@@ -143,7 +119,7 @@ def _shielding(setup: Dataset | None, file: str) -> Iterator[Modifier]:
 
 def _devices(beam: Dataset, items: Sequence[Dataset], devices: Devices, file: str) -> Iterator[Modifier]:
     for kind in devices.other_mlcs:
-        yield Modifier("SECOND_MLC", kind, {"beside": devices.mlc_type or ""})
+        yield Modifier("SECOND_MLC", kind, {"beside": ", ".join(layer.kind for layer in devices.layers)})
     for kind in devices.unknown:
         yield Modifier("LIMITING_DEVICE", kind)
     enhanced = "EnhancedRTBeamLimitingDeviceSequence"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.errors import PlanError
+from dosecalc.plan.accessories import Accessories
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,10 @@ class ControlPoint:
     collimator_direction, couch_direction : 'CW', 'CC' or 'NONE'
         Sense of rotation from this control point to the next. DICOM looks at the collimator from the source and at the
         couch from above, so for both, other than for the gantry, CC raises the angle.
+    wedges_in : frozenset of int
+        Numbers of the wedges that are in the beam from this control point to the next.
+    second_leaves_mm : float64 [n_pairs, 2] or None
+        As ``leaves_mm``, of the second of two stacked layers.
     """
 
     index: int
@@ -72,11 +77,13 @@ class ControlPoint:
     ssd_mm: float | None = None
     collimator_direction: str = "NONE"
     couch_direction: str = "NONE"
+    wedges_in: frozenset[int] = frozenset()
+    second_leaves_mm: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Modifier:
-    """Something else in the beam or on the patient that changes dose.
+    """Something in the beam or on the patient that changes dose and is not modelled, or not described well enough.
 
     Parameters
     ----------
@@ -118,9 +125,13 @@ class Beam:
     control_points : tuple of ControlPoint
         At least two, meterset fractions ascending from 0 to 1.
     modifiers : tuple of Modifier
-        Wedges, blocks, boluses, … of this beam.
+        Whatever else of this beam changes dose; an engine refuses it.
     delivery_type : str
         DICOM treatment delivery type (``TREATMENT``, ``CONTINUATION``, …); setup beams are never here.
+    accessories : Accessories
+        Wedges, blocks and boluses that are modelled.
+    second_mlc : MlcGeometry or None
+        The other of two stacked layers of leaves that move along the same axis, in the order of the plan.
     """
 
     number: int
@@ -135,6 +146,8 @@ class Beam:
     control_points: tuple[ControlPoint, ...]
     modifiers: tuple[Modifier, ...] = ()
     delivery_type: str = "TREATMENT"
+    accessories: Accessories = field(default_factory=Accessories)
+    second_mlc: MlcGeometry | None = None
 
     def __post_init__(self) -> None:
         f = [c.meterset_fraction for c in self.control_points]

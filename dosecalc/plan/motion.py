@@ -76,6 +76,31 @@ def technique(beam: Beam) -> str:
     return "STEP_AND_SHOOT" if reshapes.any() else "STATIC"
 
 
+def stands_still(beam: Beam) -> bool:
+    """Whether nothing of the beam moves, from the first control point to the last."""
+    points = beam.control_points
+    turns = (gantry_sweep_deg(beam), collimator_sweep_deg(beam), couch_sweep_deg(beam))
+    return all(_same_aperture(a, b) for a, b in pairwise(points)) and not any(
+        np.any(np.abs(t) > _SAME_DEG) for t in turns
+    )
+
+
+def crossing_jaw(beam: Beam) -> str | None:
+    """Which Y jaw crosses the field with the beam on as the control points have it: ``Y1``, ``Y2`` or None.
+
+    It moves one way, towards the other, which stands.
+    """
+    jaws = [p.jaw_y_mm for p in beam.control_points]
+    if any(jaw is None for jaw in jaws):
+        return None
+    lower, upper = np.array(jaws, dtype=np.float64).T
+    if np.ptp(upper) < _SAME_MM and np.all(np.diff(lower) > -_SAME_MM) and np.ptp(lower) >= _SAME_MM:
+        return "Y1"
+    if np.ptp(lower) < _SAME_MM and np.all(np.diff(upper) < _SAME_MM) and np.ptp(upper) >= _SAME_MM:
+        return "Y2"
+    return None
+
+
 def beam_on(beam: Beam) -> NDArray[np.bool_]:
     """Whether dose is given in each segment: bool [n control points - 1]."""
     return np.asarray(np.diff([c.meterset_fraction for c in beam.control_points]) > 0, dtype=np.bool_)
@@ -149,6 +174,7 @@ def _same_aperture(a: ControlPoint, b: ControlPoint) -> bool:
         _same(a.jaw_x_mm, b.jaw_x_mm)
         and _same(a.jaw_y_mm, b.jaw_y_mm)
         and _same(a.leaves_mm, b.leaves_mm)
+        and _same(a.second_leaves_mm, b.second_leaves_mm)
         and abs((a.collimator_deg - b.collimator_deg + 180.0) % 360.0 - 180.0) < _SAME_DEG
     )
 

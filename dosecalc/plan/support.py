@@ -1,19 +1,28 @@
 """Model it or refuse it: what of a plan no engine computes, found before anything is computed.
 
-`docs/plan-support.md` has the whole table. What depends on the machine model (its energies, FFF, its leaves) is checked
-when a beam is mapped to a machine, not here.
+`docs/plan-support.md` has the whole table. What depends on the machine model (its energies, FFF, its leaves, its
+wedges) is checked when a beam is mapped to a machine, not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dosecalc.errors import PlanError
+from dosecalc.plan.accessories import Wedge
 from dosecalc.plan.model import Beam, Modifier, Plan
-from dosecalc.plan.motion import collimator_sweep_deg, couch_sweep_deg, gantry_sweep_deg
+from dosecalc.plan.motion import (
+    collimator_sweep_deg,
+    couch_sweep_deg,
+    crossing_jaw,
+    gantry_sweep_deg,
+    stands_still,
+)
 
-#: kind of modifier -> stable reason and the words for it
+#: kind of modifier -> stable reason and the words for it. Wedges, blocks and boluses come here only when they lack
+#: something; those described in full are `Beam.accessories`.
 _REFUSED_MODIFIERS: dict[str, tuple[str, str]] = {
     "WEDGE": ("WEDGE_NOT_SUPPORTED", "a wedge"),
     "BLOCK": ("BLOCK_NOT_SUPPORTED", "a block or cut-out"),
@@ -98,8 +107,13 @@ def _of_beam(beam: Beam) -> Iterator[Refusal]:
         yield Refusal("RADIATION_NOT_SUPPORTED", beam.label, f"radiation {beam.radiation or 'of unknown type'}")
     if beam.energy_mv is None:
         yield Refusal("ENERGY_MISSING", beam.label, "no nominal energy")
+    if beam.second_mlc is not None:
+        yield _of_modifier(beam, Modifier("SECOND_MLC"))
     for modifier in beam.modifiers:
         yield _of_modifier(beam, modifier)
+    yield from _of_wedges(beam)
+    yield from _of_blocks(beam)
+    yield from _not_yet(beam)
     yield from _of_aperture(beam)
     yield from _of_motion(beam)
 
@@ -111,6 +125,57 @@ def _of_modifier(beam: Beam, modifier: Modifier) -> Refusal:
     particulars = [repr(modifier.name)] if modifier.name else []
     particulars += [f"{k} {v}" for k, v in modifier.details.items() if v]
     return Refusal(reason, beam.label, words + (f" ({', '.join(particulars)})" if particulars else ""))
+
+
+def _of_wedges(beam: Beam) -> Iterator[Refusal]:
+    for i, (a, b) in enumerate(pairwise(beam.control_points)):
+        if b.meterset_fraction <= a.meterset_fraction:
+            continue
+        if len(a.wedges_in) > 1:
+            yield Refusal("WEDGE_NOT_SUPPORTED", beam.label, f"two wedges at once from control point {i}")
+            return
+        last = i == len(beam.control_points) - 2
+        if last and a.wedges_in != b.wedges_in:
+            # a position holds until the next control point; at the last one it would hold for nothing
+            words = "a wedge that changes its position at the last control point, for no meterset or for some"
+            yield Refusal("WEDGE_POSITION_UNCLEAR", beam.label, words)
+    in_use = frozenset().union(*(p.wedges_in for p in beam.control_points))
+    for wedge in beam.accessories.wedges:
+        if wedge.kind == "DYNAMIC" and wedge.number in in_use:
+            yield from _of_dynamic_wedge(beam, wedge)
+
+
+def _of_dynamic_wedge(beam: Beam, wedge: Wedge) -> Iterator[Refusal]:
+    """A jaw that crosses the field by itself may do so while nothing else moves, or as the control points say."""
+    if any(wedge.number not in p.wedges_in for p in beam.control_points):
+        yield Refusal("WEDGE_NOT_SUPPORTED", beam.label, f"a dynamic wedge {wedge.label} for a part of the beam")
+        return
+    try:
+        still = stands_still(beam)
+    except PlanError:
+        return  # an unclear rotation, which is refused for itself
+    if crossing_jaw(beam) is None and not still:
+        words = f"a dynamic wedge {wedge.label} together with other motion"
+        yield Refusal("WEDGE_NOT_SUPPORTED", beam.label, words)
+
+
+def _of_blocks(beam: Beam) -> Iterator[Refusal]:
+    apertures = [block for block in beam.accessories.blocks if block.kind == "APERTURE"]
+    if len(apertures) > 1:
+        yield Refusal("BLOCK_NOT_SUPPORTED", beam.label, f"{len(apertures)} aperture blocks at once")
+    if beam.accessories.block_tray_factor == 0.0:
+        yield Refusal("TRAY_NOT_SUPPORTED", beam.label, "a tray factor of 0")
+
+
+def _not_yet(beam: Beam) -> Iterator[Refusal]:
+    for wedge in beam.accessories.wedges:
+        yield _of_modifier(beam, Modifier("WEDGE", wedge.name, {"type": wedge.kind, "angle": f"{wedge.angle_deg:g}"}))
+    for block in beam.accessories.blocks:
+        yield _of_modifier(beam, Modifier("BLOCK", block.name, {"type": block.kind}))
+    if beam.accessories.block_tray_factor not in (None, 1.0):
+        yield _of_modifier(beam, Modifier("TRAY"))
+    for bolus in beam.accessories.boluses:
+        yield _of_modifier(beam, Modifier("BOLUS", bolus.label))
 
 
 def _of_aperture(beam: Beam) -> Iterator[Refusal]:
