@@ -23,7 +23,7 @@ _TYPES = {
     "int": np.int32, "unsigned": np.uint32, "unsigned int": np.uint32,
     "short": np.int16, "unsigned short": np.uint16,
     "signed char": np.int8, "unsigned char": np.uint8, "bool": np.bool_,
-    "long long": np.int64, "unsigned long long": np.uint64,
+    "long long": np.int64, "i64": np.int64, "unsigned long long": np.uint64,
 }  # fmt: skip
 
 
