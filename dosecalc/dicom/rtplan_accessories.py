@@ -166,6 +166,7 @@ def _blocks(beam: Dataset, file: str) -> tuple[tuple[Block, ...], tuple[Modifier
                 values.number(item, "BlockTransmission", file, minimum=0.0, maximum=1.0, error=RtPlanError),
                 name,
                 _text(item, "BlockTrayID", file),
+                values.number(item, "SourceToBlockTrayDistance", file, None, minimum=0.0, error=RtPlanError) or None,
             )
         )
     return tuple(blocks), tuple(odd)

@@ -59,8 +59,8 @@ class WedgePlate(_Model):
     material : name in the attenuation table; the table below goes before it.
     attenuation : for other materials.
     density_g_cm3 : of the plate.
-    toe_position_mm : positions across the wedge at the isocentre plane, positive towards the thin edge (toe), ascending.
-        A field that reaches beyond them is an error.
+    toe_position_mm : positions along its slope at the isocentre plane, positive towards the thin edge (toe), ascending;
+        a field that reaches beyond them is an error.
     thickness_mm : of the plate there, measured along the beam's axis; linear in between.
     half_width_mm : how far the plate reaches to either side along its edge, at the isocentre plane.
     output_gain : by beam quality what the fluence is multiplied by beside the attenuation (photons scattered in the
@@ -104,7 +104,7 @@ class DynamicWedge(_Model):
     nominal_mv, fluence_mode : the beam quality.
     angles_deg : wedge angles that the machine delivers, up to 60.
     jaw_y_mm : positions of the moving lower Y jaw, mm, ascending, with 0 among them; the upper one mirrors them.
-    dose : of a 60-degree wedge, cumulative at each position, in any unit; rising (the golden segmented treatment table).
+    dose : of a 60-degree wedge, cumulative at each position, in any unit; rising (golden segmented treatment table).
     final_gap_mm : how far from the other jaw the moving one stops.
     """
 
@@ -137,11 +137,13 @@ class Tray(_Model):
     name : identifier within the model.
     ids : patterns of the plan's Block Tray ID that it answers to.
     transmission : by beam quality, 0 to 1.
+    distance_mm : from the target to the blocks, for plans that do not state it: the sharpness of their edges.
     """
 
     name: str = Field(min_length=1)
     ids: tuple[str, ...] = Field(min_length=1)
     transmission: tuple[ByEnergy, ...] = Field(min_length=1)
+    distance_mm: Positive | None = None
     source: str
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dosecalc.machine.accessories import MachineAccessories
+
 SCHEMA_VERSION = 1
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -393,6 +395,7 @@ class Machine(_Model):
     energies : beam qualities.
     second_mlc : the other of two stacked layers.
     backup_jaws : jaws along the leaves that follow them and are not in plans; only without jaws of that axis.
+    accessories : wedges and block trays that it can put into its beam.
     """
 
     schema_version: Literal[1]
@@ -407,6 +410,7 @@ class Machine(_Model):
     energies: tuple[Energy, ...] = Field(min_length=1)
     second_mlc: Mlc | None = None
     backup_jaws: BackupJaws | None = None
+    accessories: MachineAccessories = MachineAccessories()
 
     @model_validator(mode="after")
     def _check(self) -> Machine:

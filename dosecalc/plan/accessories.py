@@ -63,6 +63,8 @@ class Block:
         Through the material, 0 to 1.
     name, tray : str
         Block name and tray ID of the plan; may be empty.
+    tray_distance_mm : float or None
+        From the source to the tray, where the plan states it.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class Block:
     transmission: float
     name: str = ""
     tray: str = ""
+    tray_distance_mm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""What stands in a beam beside jaws and leaves: found in the machine model before computing, applied to the fluence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from dosecalc.machine.model import Energy, Machine, spectrum_nodes
+from dosecalc.photon.blocks import tray_transmission
+from dosecalc.photon.dynamic_wedge import with_jaw_motion
+from dosecalc.photon.fluence import FluenceMap, fluence_map
+from dosecalc.photon.segments import Segment, View
+from dosecalc.photon.spectral import SpectralModel
+from dosecalc.photon.wedges import Box, attenuation_per_mm, behind_plate, check_field, find_plate
+from dosecalc.plan import Beam, ControlPoint
+
+
+def prepared(beam: Beam, machine: Machine, energy: Energy) -> Beam:
+    """The beam as it is delivered, after everything in it was found in the machine model.
+
+    Dynamic wedges are written out as jaw motion. Nothing is computed before every beam of a plan has passed.
+
+    Raises
+    ------
+    MachineError
+        ``WEDGE_UNKNOWN``, ``WEDGE_AMBIGUOUS``, ``WEDGE_ORIENTATION``, ``TRAY_UNKNOWN``, ``TRAY_AMBIGUOUS``,
+        ``TRAY_MISMATCH``, ``MATERIAL_UNKNOWN``, ``ENERGY_OUTSIDE_TABLE``.
+    PlanError
+        ``WEDGE_FIELD_TOO_LARGE``, ``WEDGE_DIRECTION``.
+    """
+    tray_transmission(beam, machine, energy)
+    beam = with_jaw_motion(beam, machine, energy)
+    for wedge in beam.accessories.wedges:
+        plate = find_plate(wedge, beam, machine)
+        attenuation_per_mm(plate, spectrum_nodes(energy.spectrum)[0])
+        for point in beam.control_points:
+            if wedge.number in point.wedges_in:
+                check_field(plate, wedge, beam, open_box(beam, point, machine))
+    return beam
+
+
+def open_box(beam: Beam, point: ControlPoint, machine: Machine) -> Box:
+    """Ranges of x and y, mm at the isocentre plane, that jaws and leaves leave open; without either, 0.2 of the SAD."""
+    widest = 0.2 * machine.sad_mm
+    x, y = point.jaw_x_mm or (-widest, widest), point.jaw_y_mm or (-widest, widest)
+    if beam.mlc is None or point.leaves_mm is None:
+        return x, y
+    (pairs,) = np.nonzero(point.leaves_mm[:, 1] - point.leaves_mm[:, 0] > 0.01)
+    if len(pairs) == 0:
+        return x, y
+    along = float(point.leaves_mm[pairs, 0].min()), float(point.leaves_mm[pairs, 1].max())
+    across = float(beam.mlc.boundaries_mm[pairs[0]]), float(beam.mlc.boundaries_mm[pairs[-1] + 1])
+    leaf_x, leaf_y = (along, across) if beam.mlc.axis == "X" else (across, along)
+    return _overlap(x, leaf_x), _overlap(y, leaf_y)
+
+
+def _overlap(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    low, high = max(a[0], b[0]), min(a[1], b[1])
+    return (low, high) if low <= high else a
+
+
+def modified_maps(
+    beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float, spectral: SpectralModel
+) -> Iterator[tuple[FluenceMap, SpectralModel]]:
+    """Fluence maps of a view behind everything in the beam, each with its spectrum; what they release adds up.
+
+    Parameters
+    ----------
+    beam : Beam
+        As `prepared` returned it.
+    view, machine, energy, pitch_mm
+        As for `fluence_map`.
+    spectral : SpectralModel
+        Of the open beam.
+
+    Raises
+    ------
+    PlanError, MachineError
+        As `fluence_map` and `prepared`.
+    """
+    for inside, segments in _by_wedge(view).items():
+        fluence = fluence_map(beam, replace(view, segments=tuple(segments)), machine, energy, pitch_mm)
+        wedges = [w for w in beam.accessories.wedges if w.number in inside]
+        if not wedges:
+            yield fluence, spectral
+            continue
+        (wedge,) = wedges  # two at once were refused
+        yield from behind_plate(fluence, find_plate(wedge, beam, machine), wedge, machine, energy, spectral)
+
+
+def _by_wedge(view: View) -> dict[frozenset[int], list[Segment]]:
+    """The segments of a view by the wedges that are in the beam."""
+    groups: dict[frozenset[int], list[Segment]] = {}
+    for segment in view.segments:
+        groups.setdefault(segment.start.wedges_in, []).append(segment)
+    return groups
