@@ -23,6 +23,7 @@ from dosecalc.patient.ssd import central_axis_ssd_mm
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
 from dosecalc.photon.engines import ARC_TOLERANCE_DEG, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
+from dosecalc.photon.modifiers import prepared
 from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
 from dosecalc_kernels.cpu import threads
@@ -207,7 +208,7 @@ def _assign(plan: Plan, machine: Machine | MachineMapping) -> list[tuple[Beam, M
         check_geometry(beam, model)
         energy = model.energy(beam.energy_mv, beam.fluence_mode)
         assert energy is not None  # resolve looked for it
-        out.append((beam, model, energy))
+        out.append((prepared(beam, model, energy), model, energy))
     return out
 
 

@@ -16,8 +16,9 @@ from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.cones import ConeSet, build_cones
-from dosecalc.photon.fluence import FLUENCE_CUTOFF, fluence_map, largest_tilt
+from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
+from dosecalc.photon.modifiers import modified_maps
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.plan import Beam
@@ -157,22 +158,23 @@ class CollapsedCone:
         scerma: NDArray[np.float32],
     ) -> None:
         with self.stopwatch.measure("fluence"):
-            fluence = fluence_map(beam, view, machine, energy, self.settings.fluence_pitch_mm)
+            pitch = self.settings.fluence_pitch_mm
+            parts = list(modified_maps(beam, view, machine, energy, pitch, spectral))
         rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
         source = source_patient_mm(view.isocentre_patient_mm, rotation, machine.sad_mm)
-        pitch = fluence.pitch_mm
         with self.stopwatch.measure("terma"):
-            add_terma(
-                kerma, scerma, basis[0], basis[1], self._release,
-                np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm),
-                source, rotation, machine.sad_mm, fluence.integral(),
-                np.array([fluence.x_mm[0] - pitch / 2, fluence.y_mm[0] - pitch / 2]), pitch,
-                FLUENCE_CUTOFF * float(fluence.values.max()),
-                spectral.mu_basis[0].astype(np.float32) * np.float32(np.log2(np.e)),
-                spectral.mu_basis[1].astype(np.float32) * np.float32(np.log2(np.e)),
-                spectral.release_kerma.astype(np.float32), spectral.release_scerma.astype(np.float32),
-                np.array(spectral.softening),
-            )  # fmt: skip
+            for fluence, behind in parts:
+                add_terma(
+                    kerma, scerma, basis[0], basis[1], self._release,
+                    np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm),
+                    source, rotation, machine.sad_mm, fluence.integral(),
+                    np.array([fluence.x_mm[0] - pitch / 2, fluence.y_mm[0] - pitch / 2]), pitch,
+                    FLUENCE_CUTOFF * float(fluence.values.max()),
+                    behind.mu_basis[0].astype(np.float32) * np.float32(np.log2(np.e)),
+                    behind.mu_basis[1].astype(np.float32) * np.float32(np.log2(np.e)),
+                    behind.release_kerma.astype(np.float32), behind.release_scerma.astype(np.float32),
+                    np.array(behind.softening),
+                )  # fmt: skip
 
     def _sweep(self, beam: Beam, group: TransportGroup, machine: Machine, cones: ConeSet) -> Iterator[int]:
         """Sweep some cones at a time, yielding how many are done."""
