@@ -46,3 +46,63 @@ def radiological_path(density, origin_mm, spacing_mm, source_mm, point_mm, sampl
     i = i[inside]
     length_cm = np.linalg.norm(point_mm - source_mm) / 10
     return density[i[:, 2], i[:, 1], i[:, 0]].sum() * length_cm / samples
+
+
+def path_by_crossings(density, origin_mm, spacing_mm, source_mm, point_mm):
+    """Line integral of density from source to point, g/cm2: the ray cut at every plane of the grid, however far."""
+    ray = point_mm - source_mm
+    n = np.array(density.shape[::-1])
+    cuts = [np.array([0.0, 1.0])]
+    for a in range(3):
+        if ray[a]:
+            planes = origin_mm[a] + (np.arange(n[a] + 1) - 0.5) * spacing_mm[a]
+            cuts.append((planes - source_mm[a]) / ray[a])
+    t = np.sort(np.concatenate(cuts))
+    t = t[(t >= 0) & (t <= 1)]
+    middle = source_mm + 0.5 * (t[1:] + t[:-1])[:, None] * ray
+    i = np.floor((middle - origin_mm) / spacing_mm + 0.5).astype(int)
+    inside = np.all((i >= 0) & (i < n), axis=1)
+    i, length = i[inside], np.diff(t)[inside]
+    return float(density[i[:, 2], i[:, 1], i[:, 0]].astype(float) @ length) * np.linalg.norm(ray) / 10
+
+
+def mean_of_map(fluence, map_origin_mm, pitch_mm, x, y, half_x, half_y):
+    """Mean of a map of square pixels over a rectangle; nothing outside the map."""
+
+    def shares(n, start, centre, half):
+        edges = start + np.arange(n + 1) * pitch_mm
+        return np.clip(np.minimum(edges[1:], centre + half) - np.maximum(edges[:-1], centre - half), 0, None)
+
+    rows, columns = fluence.shape
+    weights = np.outer(shares(rows, map_origin_mm[1], y, half_y), shares(columns, map_origin_mm[0], x, half_x))
+    return float((weights * fluence).sum()) / (4 * half_x * half_y)
+
+
+def released_energy(
+    basis_a, basis_b, release_index, origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm,
+    fluence, map_origin_mm, pitch_mm, cutoff, mu_a, mu_b, release_kerma, release_scerma, softening,
+):  # fmt: skip
+    """Kerma and scerma of one fluence map by voxel: see the contract's ``add_terma``; ``mu`` in powers of two."""
+    kerma, scerma = np.zeros((2, *basis_a.shape))
+    dx, dy, dz = spacing_mm
+    half = 0.5 * np.abs(bld_from_grid[:2]) @ spacing_mm
+    shadow = np.abs(bld_from_grid[2]) @ [dy * dz, dx * dz, dx * dy]
+    half = half * np.sqrt(shadow / (4 * half[0] * half[1]))
+    for iz, iy, ix in np.ndindex(basis_a.shape):
+        m = release_index[iz, iy, ix]
+        point = origin_mm + spacing_mm * [ix, iy, iz]
+        x, y, z = bld_from_grid @ (point - source_mm)
+        if m < 0 or z >= 0:
+            continue
+        scale = sad_mm / -z
+        phi = mean_of_map(fluence, map_origin_mm, pitch_mm, x * scale, y * scale, *(half * scale))
+        if phi <= cutoff:
+            continue
+        a, b = (path_by_crossings(d, origin_mm, spacing_mm, source_mm, point) for d in (basis_a, basis_b))
+        theta = np.degrees(np.arctan(np.hypot(x, y) / -z))
+        soft = 1 + softening[0] * theta + softening[1] * theta**2 + softening[2] * theta**3
+        survive = 2.0 ** -(soft * (a * mu_a + b * mu_b))
+        phi *= sad_mm**2 / ((point - source_mm) ** 2).sum()
+        kerma[iz, iy, ix] = phi * (survive * release_kerma[m]).sum()
+        scerma[iz, iy, ix] = phi * (survive * release_scerma[m]).sum()
+    return kerma, scerma

@@ -13,7 +13,7 @@ typedef long long i64;
 // Adding 1.5 x 2^23 rounds to a whole number whose low bits are those of the float: no conversion instruction.
 __device__ __forceinline__ float one_minus_exp2_minus(float y)
 {
-    y = fminf(y, 126.0f);
+    y = y > 126.0f ? 126.0f : y; // fminf would turn NaN into 126
     const float magic = 12582912.0f;
     const float shifted = y + magic;
     const float f = y - (shifted - magic);
