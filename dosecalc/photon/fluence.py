@@ -6,13 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from dosecalc.errors import MachineError, PlanError
-from dosecalc.machine.model import Energy, ExtraFocalSource, Machine
-from dosecalc.photon.segments import Segment, View
+from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine
+from dosecalc.photon.collimation import (
+    CLOSED_GAP_MM,
+    Aperture,
+    Collimators,
+    apertures_of,
+    collimators_of,
+    mean_transmission,
+)
+from dosecalc.photon.extra_focal import SourceView, calibration_view, extra_focal_view
+from dosecalc.photon.segments import View
 from dosecalc.plan import Beam, ControlPoint
-from dosecalc_kernels.cpu.fluence import add_aperture
 
 FloatArray = NDArray[np.float64]
 #: ranges of x and y at the isocentre plane, mm
@@ -22,8 +30,6 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 FLUENCE_CUTOFF = 1e-4
 #: room beside the open box for what the focal spot and the extra-focal source blur over the edge
 _BLUR_MM = 20.0
-#: sample points across a pixel, in each direction, for leaf edges between pixel boundaries
-_SUBSAMPLES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,36 +59,57 @@ class FluenceMap:
 
 
 def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> FluenceMap:
-    """Fluence of a view: aperture, transmission, focal spot, extra-focal source and off-axis profile.
-
-    Raises
-    ------
-    PlanError
-        ``LEAF_PAIR_MISMATCH`` when the plan's leaves are not the machine's; ``JAW_OUT_OF_RANGE``.
-    """
+    """Fluence of a view: aperture, transmission, focal spot, extra-focal source and off-axis profile."""
     x_mm, y_mm = _axes(beam, view, machine, energy, pitch_mm)
-    transmitted = _transmission(beam, view, machine, x_mm, y_mm)
-    weight = view.weight
+    collimators, apertures = collimators_of(beam, machine, energy), apertures_of(beam, view, machine, energy)
+    transmitted = mean_transmission(collimators, apertures, x_mm, y_mm)
     extra = energy.extra_focal
     off_axis = energy.off_axis
     radius = np.hypot(x_mm[None, :], y_mm[:, None])
     horn = np.interp(radius, off_axis.radius_mm, off_axis.relative_fluence)
-    primary = gaussian_filter(transmitted, _spot_pixels(energy, machine, pitch_mm), mode="nearest") * horn
+    spot = _spot_mm(collimators, apertures, energy, machine.sad_mm)
+    primary = gaussian_filter(transmitted, (spot[1] / pitch_mm, spot[0] / pitch_mm), mode="nearest") * horn
     if extra is None:
-        return FluenceMap(primary * weight, x_mm, y_mm)
-    scattered = _extra_focal(transmitted, x_mm, y_mm, extra, machine.sad_mm)
+        return FluenceMap(primary * view.weight, x_mm, y_mm)
+    source = SourceView(extra, machine.sad_mm)
+    scattered = extra_focal_view(collimators, apertures, x_mm, y_mm, source)
     # the calibration field sets the scale: there both sources together give 1 on the axis
-    calibration = (1 - extra.fraction) + extra.fraction * _extra_focal_square(
-        extra, machine.sad_mm, energy.calibration.field_mm
-    )
+    calibration = (1 - extra.fraction) + extra.fraction * calibration_view(machine, energy, source)
     total = ((1 - extra.fraction) * primary + extra.fraction * scattered) / calibration
-    return FluenceMap(total * weight, x_mm, y_mm)
+    return FluenceMap(total * view.weight, x_mm, y_mm)
 
 
-def _spot_pixels(energy: Energy, machine: Machine, pitch_mm: float) -> float:
-    """Blur of the focal spot at the isocentre plane, in pixels: the spot seen through the field-defining plane."""
-    plane = energy.extra_focal.collimator_distance_mm if energy.extra_focal else 0.5 * machine.sad_mm
-    return energy.primary_source.sigma_mm * (machine.sad_mm - plane) / plane / pitch_mm
+def _spot_mm(
+    collimators: Collimators, apertures: tuple[Aperture, ...], energy: Energy, sad_mm: float
+) -> tuple[float, float]:
+    """Width of the focal spot's image along x and y: seen through the plane of what bounds the field there.
+
+    Along an axis on which the leaves are open beyond the jaws all the time, these are the jaws; else the leaves.
+    """
+    widths = []
+    for jaws_bound, plane in zip(_bound_by_jaws(collimators, apertures), collimators.jaw_planes_mm, strict=True):
+        edge = plane if jaws_bound else collimators.leaf_plane_mm
+        widths.append(energy.primary_source.sigma_mm * (sad_mm - edge) / edge)
+    return (widths[0], widths[1]) if collimators.along_is_x else (widths[1], widths[0])
+
+
+def _bound_by_jaws(collimators: Collimators, apertures: tuple[Aperture, ...]) -> tuple[bool, bool]:
+    """Whether the jaws bound the field along and across the leaves."""
+    along = across = True
+    for a in apertures:
+        for layer, leaves in zip(collimators.layers, a.leaves_mm, strict=True):
+            (pairs,) = np.nonzero((leaves[:, :, 1] - leaves[:, :, 0]).max(0) > CLOSED_GAP_MM)
+            if len(pairs) == 0:
+                return False, False
+            # what lies behind the jaws across the leaves bounds nothing
+            middles = (layer.boundaries_mm[1:] + layer.boundaries_mm[:-1])[pairs] / 2
+            seen = pairs[(middles > a.jaw_across_mm.min()) & (middles < a.jaw_across_mm.max())]
+            inner = leaves[:, seen]
+            along &= bool((a.jaw_along_mm[:, 0] >= inner[:, :, 0].T).all())
+            along &= bool((a.jaw_along_mm[:, 1] <= inner[:, :, 1].T).all())
+            across &= bool(layer.boundaries_mm[pairs[0]] <= a.jaw_across_mm[:, 0].min())
+            across &= bool(layer.boundaries_mm[pairs[-1] + 1] >= a.jaw_across_mm[:, 1].max())
+    return along, across
 
 
 def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
@@ -111,10 +138,17 @@ def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: fl
 
 def _behind_closed(beam: Beam, machine: Machine, view: View, axis: str) -> float:
     """Transmission beside the open box along an axis: through a jaw where there is one, and through leaves."""
-    jaw = getattr(machine, f"jaw_{axis}")
+    jaw: Jaws | BackupJaws | None = getattr(machine, f"jaw_{axis}")
     jawed = jaw is not None and getattr(view.segments[0].start, f"jaw_{axis}_mm") is not None
-    leaves = machine.mlc.transmission if machine.mlc is not None and beam.mlc is not None else 1.0
-    return (jaw.transmission if jawed else 1.0) * leaves
+    leafed = machine.mlc is not None and beam.mlc is not None
+    if jaw is None and machine.mlc is not None and leafed and machine.mlc.axis.lower() == axis:
+        jaw, jawed = machine.backup_jaws, machine.backup_jaws is not None
+    through = 1.0
+    if jaw is not None and jawed:
+        through *= jaw.transmission
+    if machine.mlc is not None and leafed:
+        through *= machine.mlc.transmission
+    return through
 
 
 def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
@@ -128,7 +162,7 @@ def _leaf_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
     half = machine.sad_mm * 0.2
     if cp.leaves_mm is None or beam.mlc is None:
         return (-half, half), (-half, half)
-    (pairs,) = np.nonzero(cp.leaves_mm[:, 1] - cp.leaves_mm[:, 0] > 0.01)
+    (pairs,) = np.nonzero(cp.leaves_mm[:, 1] - cp.leaves_mm[:, 0] > CLOSED_GAP_MM)
     if len(pairs) == 0:
         return (-half, half), (float(beam.mlc.boundaries_mm[0]), float(beam.mlc.boundaries_mm[-1]))
     tip = 5.0
@@ -151,99 +185,6 @@ def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
                 float(np.abs(corners @ (np.sin(angle), np.cos(angle))).max()),
             )
     return reach / machine.sad_mm
-
-
-def _transmission(beam: Beam, view: View, machine: Machine, x_mm: FloatArray, y_mm: FloatArray) -> FloatArray:
-    """Mean transmission of jaws and leaves over the view's meterset, float64 [ny, nx]."""
-    along_is_x = beam.mlc is None or beam.mlc.axis == "X"
-    along, across = (x_mm, y_mm) if along_is_x else (y_mm, x_mm)
-    fine_along, fine_across = _fine(along), _fine(across)
-    shape = (len(fine_across), len(fine_along))
-    leaf, jaw, both = (np.zeros(shape) for _ in range(3))
-    pairs = _pair_of_row(beam, fine_across)
-    tip = machine.mlc.tip_offset_mm if machine.mlc else 0.0
-    total = view.weight
-    for s in view.segments:
-        start, end = _state(beam, s, s.from_share), _state(beam, s, s.to_share)
-        jaw_x = _jaw(s, "jaw_x_mm")
-        jaw_y = _jaw(s, "jaw_y_mm")
-        jaw_along, jaw_across = (jaw_x, jaw_y) if along_is_x else (jaw_y, jaw_x)
-        offset = np.array([-tip, tip])
-        add_aperture(
-            leaf, jaw, both, fine_along, fine_across, pairs,
-            start + offset, end + offset, jaw_along, jaw_across, s.weight / total,
-        )  # fmt: skip
-    leaf, jaw, both = (_coarse(m) for m in (leaf, jaw, both))
-    t_leaf = machine.mlc.transmission if machine.mlc and beam.mlc is not None else 0.0
-    jaws = [j.transmission for j in (machine.jaw_x, machine.jaw_y) if j is not None]
-    t_jaw = max(jaws) if jaws else 0.0
-    out = both + t_leaf * (jaw - both) + t_jaw * (leaf - both) + t_jaw * t_leaf * (1 - jaw - leaf + both)
-    return out if along_is_x else np.ascontiguousarray(out.T)
-
-
-def _fine(centres: FloatArray) -> FloatArray:
-    pitch = centres[1] - centres[0]
-    offsets = ((np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5) * pitch
-    return np.asarray(centres[:, None] + offsets).ravel()
-
-
-def _coarse(fine: FloatArray) -> FloatArray:
-    ny, nx = (n // _SUBSAMPLES for n in fine.shape)
-    return np.asarray(fine.reshape(ny, _SUBSAMPLES, nx, _SUBSAMPLES).mean((1, 3)))
-
-
-def _pair_of_row(beam: Beam, across_mm: FloatArray) -> NDArray[np.int64]:
-    """Leaf pair at each place across the leaves; -1 beyond the last leaf. Without an MLC one pair, always open."""
-    if beam.mlc is None:
-        return np.zeros(len(across_mm), np.int64)
-    i = np.searchsorted(beam.mlc.boundaries_mm, across_mm, side="right") - 1
-    return np.where((i >= 0) & (i < beam.mlc.n_pairs), i, -1).astype(np.int64)
-
-
-def _state(beam: Beam, segment: Segment, share: float) -> FloatArray:
-    """Leaf positions on the way from start to end, float64 [pairs, 2]."""
-    a, b = segment.start.leaves_mm, segment.end.leaves_mm
-    if beam.mlc is None or a is None or b is None:
-        return np.array([[-np.inf, np.inf]]) if beam.mlc is None else np.tile([-1e6, 1e6], (beam.mlc.n_pairs, 1))
-    return np.asarray(a + (b - a) * share)
-
-
-def _jaw(segment: Segment, which: str) -> FloatArray:
-    """Jaw edges at both ends of the segment, float64 [2, 2]; infinite where there is no jaw."""
-    a, b = getattr(segment.start, which), getattr(segment.end, which)
-    if a is None or b is None:
-        return np.array([[-1e6, 1e6], [-1e6, 1e6]])
-    a, b = np.array(a), np.array(b)
-    return np.array([a + (b - a) * segment.from_share, a + (b - a) * segment.to_share])
-
-
-def _extra_focal(
-    transmitted: FloatArray, x_mm: FloatArray, y_mm: FloatArray, source: ExtraFocalSource, sad_mm: float
-) -> FloatArray:
-    """Share of the extra-focal source that each point sees through the aperture (physics manual, eq. 2.6)."""
-    sigma, magnification = _extra_focal_view(source, sad_mm)
-    pitch = float(x_mm[1] - x_mm[0])
-    # coarser pixels: the source is centimetres wide
-    blurred = gaussian_filter(transmitted, sigma / pitch, mode="constant", truncate=3.5)
-    rows = (y_mm * magnification - y_mm[0]) / pitch
-    columns = (x_mm * magnification - x_mm[0]) / pitch
-    return np.asarray(map_coordinates(blurred, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest"))
-
-
-def _extra_focal_view(source: ExtraFocalSource, sad_mm: float) -> tuple[float, float]:
-    """Width of the source's image in the aperture (isocentre scale, mm), and how its centre follows the point."""
-    d_s, d_c = source.distance_mm, source.collimator_distance_mm
-    g = (sad_mm - d_s) / (sad_mm - d_c)
-    sigma = source.sigma_mm / g * sad_mm / d_c
-    return sigma, (g - 1) / g * sad_mm / d_c
-
-
-def _extra_focal_square(source: ExtraFocalSource, sad_mm: float, side_mm: float) -> float:
-    """Share of the source seen from the isocentre through a square field."""
-    from scipy.special import erf
-
-    sigma, _ = _extra_focal_view(source, sad_mm)
-    return float(erf(side_mm / 2 / (np.sqrt(2) * sigma)) ** 2)
 
 
 def check_geometry(beam: Beam, machine: Machine) -> None:

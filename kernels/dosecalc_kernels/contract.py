@@ -115,34 +115,48 @@ def trilinear(values: Float32Array, index_zyx: FloatArray, outside: float) -> Fl
 # Photon beam: aperture, ray tracing, cone transport (cpu/fluence.py, cpu/terma.py, cpu/collapsed_cone.py)
 
 
-def add_aperture(
-    leaf_map: FloatArray,
-    jaw_map: FloatArray,
-    both_map: FloatArray,
+def add_transmission(
+    out: FloatArray,
     along_mm: FloatArray,
     across_mm: FloatArray,
-    pair_of_row: IntArray,
-    leaf_start: FloatArray,
-    leaf_end: FloatArray,
     jaw_along: FloatArray,
     jaw_across: FloatArray,
+    jaw_transmission: FloatArray,
+    pair_of_row: IntArray,
+    closed: FloatArray,
+    leaf_start: FloatArray,
+    leaf_end: FloatArray,
+    tip_mm: FloatArray,
+    tip_share: FloatArray,
     weight: float,
 ) -> None:
-    """Add one segment: the share of its meterset for which points lie between the leaves, the jaws, and both.
+    """Add the mean transmission of jaws and leaves over one segment, in which everything moves linearly in meterset.
+
+    A point sees the product of four functions of meterset: of the jaws along and across the leaves, and of up to two
+    layers of leaves. Each is piecewise constant, and the mean is that of the product, not the product of means. A jaw's
+    function is its transmission while it covers the point, else 1. A layer's is, for each share of its tips, 1 where
+    both leaf pairs of the row are open at the point, ``closed[., 1]`` where one is, ``closed[., 0]`` where none is.
 
     Parameters
     ----------
-    leaf_map, jaw_map, both_map : float64 [rows, columns]
+    out : float64 [rows, columns]
         Changed in place.
     along_mm : float64 [columns]
     across_mm : float64 [rows]
         Sample positions along and across the leaves, isocentre plane, BLD frame.
-    pair_of_row : int64 [rows]
-        Leaf pair over each row; -1 for none, which counts as closed.
-    leaf_start, leaf_end : float64 [pairs, 2]
-        Lower and upper bank at the start and the end of the segment, mm; everything moves linearly in meterset.
     jaw_along, jaw_across : float64 [2, 2]
-        (lower, upper) edge at the start and the end, mm.
+        (lower, upper) edge at the start and the end of the segment, mm.
+    jaw_transmission : float64 [4]
+        Of the lower and the upper jaw along the leaves, then across them.
+    pair_of_row : int64 [layers, 2, rows]
+        Leaf pair over each row and, in the strip where two leaves overlap, its neighbour (elsewhere the same pair
+        again); -1 for none, which counts as closed. 0 to 2 layers.
+    closed : float64 [layers, 2, rows]
+        Transmission where all leaves of the row cover the point, and where only one of two does.
+    leaf_start, leaf_end : float64 [layers, pairs, 2]
+        Lower and upper bank at the start and the end of the segment, mm.
+    tip_mm, tip_share : float64 [layers, n]
+        How far leaf ends are drawn back, and for which share of the ends' transmission.
     weight : float
     """
     ...

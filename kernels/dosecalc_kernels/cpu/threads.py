@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
-from dosecalc_kernels.cpu.fluence import add_aperture
+from dosecalc_kernels.cpu.fluence import add_transmission
 from dosecalc_kernels.cpu.terma import add_terma
 
 
@@ -46,8 +46,10 @@ def warm_up() -> float:
         np.array([0.0, 0.0, 9.0]), np.eye(3), 9.0, np.ones((3, 3)), np.zeros(2), 1.0, 0.0,
         spectrum, spectrum, release, release, np.zeros(3),
     )  # fmt: skip
-    maps = np.zeros((2, 2))
-    edges, pairs = np.zeros((2, 2)), np.zeros(2, np.int64)
-    add_aperture(maps, maps, maps, np.zeros(2), np.zeros(2), pairs, edges, edges, edges, edges, 1.0)
+    edges, leaves = np.zeros((2, 2)), np.zeros((1, 1, 2))
+    add_transmission(
+        edges.copy(), np.zeros(2), np.zeros(2), edges, edges, np.zeros(4), np.zeros((1, 2, 2), np.int64),
+        np.zeros((1, 2, 2)), leaves, leaves, np.zeros((1, 1)), np.ones((1, 1)), 1.0,
+    )  # fmt: skip
     _warm = True
     return time.perf_counter() - start
