@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("dosecalc.device")
 #: kernels and classes of kernels by the name that they have in their module, which has the same name in cpu/ and cuda/
 KERNELS = {
-    "add_aperture": "fluence",
+    "add_transmission": "fluence",
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
 }
