@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.errors import Cancelled
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
-from dosecalc.machine.model import Energy, Machine, spectrum_nodes
+from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.cones import ConeSet, build_cones
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
@@ -22,8 +24,9 @@ from dosecalc.photon.modifiers import modified_maps
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.plan import Beam
-from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3, ConeTransport
-from dosecalc_kernels.cpu.terma import add_terma
+from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
+from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
+from dosecalc_kernels.registry import Backend, backend
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,30 @@ class CollapsedCone:
     patient : Patient
         On the dose grid's lattice, large enough to hold all matter along the beams.
     settings : CollapsedConeSettings
+    device : Backend, optional
+        Where it computes; the CPU by default.
     """
 
-    def __init__(self, patient: Patient, settings: CollapsedConeSettings) -> None:
+    def __init__(self, patient: Patient, settings: CollapsedConeSettings, device: Backend | None = None) -> None:
         self.grid = patient.density.grid
         self.settings = settings
         self.stopwatch = Stopwatch()
         self._materials = patient.materials
-        self._density = patient.density.values
-        self._material = patient.material
-        self._release = np.where(self._density > VACUUM_G_CM3, self._material.astype(np.int16), np.int16(-1))
+        self.device = device or backend("cpu")
+        density, material = patient.density.values, patient.material
+        self._density = self.device.put(density)
+        self._material = self.device.put(material)
+        self._release = self.device.put(np.where(density > VACUUM_G_CM3, material.astype(np.int16), np.int16(-1)))
+        self._add_terma = self.device.kernel("add_terma")
         dx, dy, dz = self.grid.spacing_mm
-        self._transport = ConeTransport(self._density, (dx / 10, dy / 10, dz / 10))
+        self._transport = self.device.kernel("ConeTransport")(density, (dx / 10, dy / 10, dz / 10))
+        self._bases: dict[bytes, tuple[Any, Any]] = {}
+
+    @staticmethod
+    def device_bytes(shape: tuple[int, int, int]) -> int:
+        """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
+        # density, material, release, two basis densities and as many temporaries
+        return bytes_needed(shape) + math.prod(shape) * (4 + 1 + 2 + 8 + 8)
 
     def beam_dose(
         self,
@@ -111,10 +126,9 @@ class CollapsedCone:
         # ray tracing of a view costs about a fifth of a transport
         total = n_views * 0.2 + len(groups)
         done = 0.0
-        dose = np.zeros(self.grid.shape, np.float32)
+        dose = self.device.zeros(self.grid.shape, np.float32)
         for group in groups:
-            kerma = np.zeros(self.grid.shape, np.float32)
-            scerma = np.zeros(self.grid.shape, np.float32)
+            kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
             for view in group.views:
                 _stop_if(cancelled)
                 self._trace(beam, view, machine, energy, spectral, basis, kerma, scerma)
@@ -134,17 +148,25 @@ class CollapsedCone:
             "cones": str(len(cones)),
             "kernel_fit_residual_percent": f"{100 * _residual(cones, spectral):.2f}",
         }
-        return dose, facts
+        with self.stopwatch.measure("transport"):
+            return self.device.get(dose), facts
 
-    def _prepare(
-        self, energy: Energy, reach: float
-    ) -> tuple[SpectralModel, ConeSet, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def _prepare(self, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
             spectral = spectral_model(energy, self._materials, self.settings.quantity)
-            cones = _cones(energy, _tilt_class(reach))
-            share = spectral.combination.astype(np.float32)
-            basis = tuple(self._density * share[self._material, n] for n in (0, 1))
-        return spectral, cones, (basis[0], basis[1])
+            cones = _cones(energy.spectrum, _tilt_class(reach))
+            basis = self._basis(spectral.combination.astype(np.float32))
+        return spectral, cones, basis
+
+    def _basis(self, share: NDArray[np.float32]) -> tuple[Any, Any]:
+        """The densities of both basis materials, kept for the next beam of the same energy."""
+        key = share.tobytes()
+        if key not in self._bases:
+            of_material = [self.device.put(share[:, n]) for n in (0, 1)]
+            self._bases = {
+                key: (self._density * of_material[0][self._material], self._density * of_material[1][self._material])
+            }
+        return self._bases[key]
 
     def _trace(
         self,
@@ -153,9 +175,9 @@ class CollapsedCone:
         machine: Machine,
         energy: Energy,
         spectral: SpectralModel,
-        basis: tuple[NDArray[np.float32], NDArray[np.float32]],
-        kerma: NDArray[np.float32],
-        scerma: NDArray[np.float32],
+        basis: tuple[Any, Any],
+        kerma: Any,
+        scerma: Any,
     ) -> None:
         with self.stopwatch.measure("fluence"):
             pitch = self.settings.fluence_pitch_mm
@@ -164,7 +186,7 @@ class CollapsedCone:
         source = source_patient_mm(view.isocentre_patient_mm, rotation, machine.sad_mm)
         with self.stopwatch.measure("terma"):
             for fluence, behind in parts:
-                add_terma(
+                self._add_terma(
                     kerma, scerma, basis[0], basis[1], self._release,
                     np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm),
                     source, rotation, machine.sad_mm, fluence.integral(),
@@ -195,8 +217,8 @@ def _tilt_class(reach: float) -> float:
 
 
 @lru_cache(maxsize=16)
-def _cones(energy: Energy, max_tilt: float) -> ConeSet:
-    energies, photons = spectrum_nodes(energy.spectrum)
+def _cones(spectrum: Spectrum, max_tilt: float) -> ConeSet:
+    energies, photons = spectrum_nodes(spectrum)
     return build_cones(poly_kernel(energies, photons * energies), max_tilt=max_tilt)
 
 
