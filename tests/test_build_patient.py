@@ -235,13 +235,34 @@ def _couch(**more: object) -> Structure:
     return replace(couch, **more)  # type: ignore[arg-type]
 
 
-def test_a_couch_needs_a_density_or_is_left_out_on_request() -> None:
+#: water where the body is, air around
+AIR_AROUND = np.where(np.abs(GRID.y_mm)[:, None] < 30, 0.0, -1000.0)
+
+
+def test_a_couch_that_the_ct_does_not_show_needs_a_density_or_is_left_out_on_request() -> None:
     with pytest.raises(PatientError) as caught:
-        build_patient(_ct(0.0), StructureSet((BODY, _couch())), curve=WATER)
+        build_patient(_ct(AIR_AROUND), StructureSet((BODY, _couch())), curve=WATER)
     assert caught.value.reason == "COUCH_WITHOUT_DENSITY" and "Brits" in caught.value.message
+    with pytest.raises(PatientError) as without:
+        build_patient(None, StructureSet((BODY, _couch())), density_overrides={"BODY": 1.0})
+    assert without.value.reason == "COUCH_WITHOUT_DENSITY"
     patient = build_patient(_ct(0.0), StructureSet((BODY, _couch())), curve=WATER, density_overrides={"Brits": 0.0})
     assert _mass_g(patient) == pytest.approx(_mass_of(216.0, 1.0), rel=FLOAT32)
     assert _noted(patient, "Brits", "air")
+
+
+def test_a_couch_in_the_ct_keeps_its_density() -> None:
+    # a shell of 500 HU about foam, as the CT shows it: 4.5 mm high between 30 and 34.5
+    hu = np.where(np.abs(GRID.y_mm)[:, None] < 30, 0.0, -1000.0) + np.zeros(GRID.shape)
+    hu[:, (GRID.y_mm > 30) & (GRID.y_mm < 35), :] = -880.0
+    hu[:, np.argmin(np.abs(GRID.y_mm - 30.5)), :] = 500.0
+    patient = build_patient(_ct(hu), StructureSet((BODY, _couch())), curve=WATER)
+    assert _at(patient, 0, 30.5, 0)[0] == pytest.approx(1.5)
+    assert _at(patient, 0, 32.5, 0)[0] == pytest.approx(0.12)
+    # half of the last voxel is couch, half air
+    assert _at(patient, 0, 34.5, 0)[0] == pytest.approx((0.12 + AIR_DENSITY_G_CM3) / 2)
+    assert _at(patient, 37, 32.5, 0)[0] == pytest.approx(AIR_DENSITY_G_CM3)  # beside it
+    assert _noted(patient, "Brits", "density of the CT")
 
 
 def test_a_couch_with_a_density_is_part_of_the_patient() -> None:
@@ -268,20 +289,6 @@ def test_a_couch_beyond_the_ct_is_noted() -> None:
         (-80, 30, -35), (80, 34, 35), step_mm=2, name="Brits", kind="SUPPORT", physical={"REL_MASS_DENSITY": 0.4}
     )
     assert _noted(build_patient(_ct(0.0), StructureSet((BODY, wide)), curve=WATER), "50.0 %", "Brits")
-
-
-def test_a_bolus_in_the_ct_keeps_its_density_and_a_drawn_one_needs_one() -> None:
-    bolus = box((-10, -35, -10), (10, -30, 10), step_mm=2, name="Bolus", kind="BOLUS", number=6)
-    structures = StructureSet((BODY, bolus))
-    patient = build_patient(_ct(30.0), structures, curve=WATER)
-    assert _at(patient, 0, -32, 0)[0] == pytest.approx(1.03)
-    assert _noted(patient, "Bolus")
-    air_around = np.where(np.abs(GRID.y_mm)[:, None] < 30, 0.0, -1000.0)
-    with pytest.raises(PatientError) as caught:
-        build_patient(_ct(air_around), structures, curve=WATER)
-    assert caught.value.reason == "BOLUS_WITHOUT_DENSITY"
-    patient = build_patient(_ct(air_around), structures, curve=WATER, density_overrides={"Bolus": 1.1})
-    assert _at(patient, 0, -32, 0)[0] == pytest.approx(1.1)
 
 
 def test_the_same_input_gives_the_same_bits() -> None:

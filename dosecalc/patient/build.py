@@ -36,8 +36,9 @@ def build_patient(
 ) -> Patient:
     """Mass density and material from a CT through a calibration curve, from structures, or from both.
 
-    - Outside the External is air, but for couches, fixations and boluses (types SUPPORT, FIXATION, BOLUS). Those need a
-      density of their own; a bolus may have that of the CT. Without an External the whole CT is the patient.
+    - Outside the External is air, but for couches and fixations (types SUPPORT, FIXATION), with their stated density
+      or, where they show in the CT, with that of the CT. Without an External the whole CT is the patient.
+    - Boluses (type BOLUS) are no part of the density: they are kept as ``boluses``, for the beams that use them.
     - Stated densities go before the CT: those of the structure set (large structures first, so that small ones win),
       then ``density_overrides`` in their order (later ones win). The External's own density lies under all of these.
     - Voxels on a boundary hold both sides by volume, and the material that has more of the mass. On the External's
@@ -53,7 +54,7 @@ def build_patient(
     curve : HuCurve, optional
         Calibration of the CT; the generic one by default, which a note then says.
     density_overrides : mapping of structure name to density, optional
-        g/cm3; 0 is air, and takes a couch or bolus out.
+        g/cm3; 0 is air, and takes a couch out.
     bulk_spacing_mm : (dx, dy, dz)
         Spacing of the grid when density comes from the structures alone.
     patient_position : str
@@ -63,8 +64,8 @@ def build_patient(
     ------
     PatientError
         ``NO_DENSITY``, ``CT_TOO_SMALL``, ``FRAME_OF_REFERENCE_MISMATCH``, ``COUCH_WITHOUT_DENSITY``,
-        ``BOLUS_WITHOUT_DENSITY``, ``BULK_GRID_TOO_LARGE``, those of the overrides (`resolve_overrides`), of the curve
-        (`HuCurve.density`) and of the structures (``EXTERNAL_AMBIGUOUS``, ``CONTOUR_NOT_AXIAL``).
+        ``BULK_GRID_TOO_LARGE``, those of the overrides (`resolve_overrides`), of the curve (`HuCurve.density`) and of
+        the structures (``EXTERNAL_AMBIGUOUS``, ``CONTOUR_NOT_AXIAL``).
     """
     external = structures.external() if structures is not None else None
     chosen = (curve or load_curve()) if ct is not None else curve
@@ -82,7 +83,10 @@ def build_patient(
     body = fractional_mask(external, grid) if external is not None else None
     painter = Painter(grid, body, _material_names(chosen, overrides))
     painter.fill_inside(image, overrides, notes)
-    painter.fill_outside(_outside(structures, external, overrides, image), image, overrides, notes)
+    outside = _outside(structures, external, overrides, image)
+    painter.fill_outside(tuple(s for s in outside if s.kind != "BOLUS"), image, overrides, notes)
+    boluses = tuple(painter.bolus(s, image, overrides, notes) for s in outside if s.kind == "BOLUS")
+    painter.fill_air()
     return Patient(
         density=Volume(grid, painter.density),
         material=painter.material,
@@ -93,6 +97,7 @@ def build_patient(
         study_uid=ct.study_uid if ct is not None else None,
         density_source=source + (" with stated densities" if overrides.notes and image is not None else ""),
         notes=tuple(notes),
+        boluses=boluses,
     )
 
 

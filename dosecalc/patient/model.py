@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dosecalc.errors import PatientError
 from dosecalc.geometry import Volume
+from dosecalc.patient.bolus import BolusLayer
 from dosecalc.patient.structures import StructureSet
 
 
@@ -32,6 +33,8 @@ class Patient:
     density_source : str
         How density was found (the name and hash of the calibration curve, or ``bulk``), for the records.
     notes : tuple of str
+    boluses : tuple of BolusLayer
+        Boluses that are not in the density, see `with_boluses`.
     """
 
     density: Volume
@@ -43,6 +46,7 @@ class Patient:
     study_uid: str | None = None
     density_source: str = ""
     notes: tuple[str, ...] = ()
+    boluses: tuple[BolusLayer, ...] = ()
 
     def __post_init__(self) -> None:
         if self.material.shape != self.density.grid.shape or self.material.dtype != np.uint8:

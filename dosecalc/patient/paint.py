@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dosecalc.errors import PatientError
 from dosecalc.geometry import Grid, Volume
+from dosecalc.patient.bolus import BolusLayer
 from dosecalc.patient.contour_planes import structure_volume_cm3
 from dosecalc.patient.density import Overrides
 from dosecalc.patient.hu import HuCurve
@@ -20,6 +21,10 @@ Mask = NDArray[np.float32]
 
 #: a bolus whose CT is thinner than this is not in the image: it was drawn afterwards
 THINNEST_IN_CT_G_CM3 = 0.3
+#: the same for a couch, which may be a thin shell about foam
+THINNEST_COUCH_IN_CT_G_CM3 = 0.05
+#: share of a bolus that may lie inside the External: contours overlap by a voxel or so
+MOST_INSIDE = 0.5
 #: above this the CT shows metal or an artefact rather than bone
 DENSEST_TISSUE_HU = 2000.0
 #: a voxel filled more than this is full: what is missing is rounding
@@ -104,7 +109,7 @@ class Painter:
     def fill_outside(
         self, structures: tuple[Structure, ...], image: Image | None, overrides: Overrides, notes: list[str]
     ) -> None:
-        """Lay couches, fixations and boluses, the last on top, where there is no patient; the rest is air."""
+        """Lay couches and fixations, the last on top, where there is no patient."""
         for structure in reversed(structures):
             mask = fractional_mask(structure, self.grid)
             self._note_cut(structure, mask, notes)
@@ -115,7 +120,56 @@ class Painter:
             else:
                 self._lay_from_image(structure, mask, image, notes)
             self._outside -= mask
+
+    def fill_air(self) -> None:
+        """Fill what is left outside."""
         self._lay(self._outside, AIR_DENSITY_G_CM3, AIR)
+
+    def bolus(self, structure: Structure, image: Image | None, overrides: Overrides, notes: list[str]) -> BolusLayer:
+        """A bolus where there is neither patient nor couch, for `with_boluses`; nothing is laid."""
+        whole = fractional_mask(structure, self.grid)
+        self._note_cut(structure, whole, notes)
+        share = np.minimum(whole, self._outside)
+        voxels = np.flatnonzero(share)
+        override = overrides.of(structure)
+        problem = None
+        density = np.zeros(len(voxels), np.float32)
+        material = np.zeros(len(voxels), np.uint8)
+        total, outside = float(whole.sum(dtype=np.float64)), float(share.sum(dtype=np.float64))
+        if total == 0:
+            problem = PatientError(
+                "BOLUS_OUTSIDE_CT",
+                f"The bolus {structure.name!r} has no voxel on the patient's grid; give a CT that holds it, or state "
+                f"its density (--density '{structure.name}=1.0') where there is no CT.",
+                structure=structure.name,
+            )
+        elif outside < (1 - MOST_INSIDE) * total:
+            problem = PatientError(
+                "BOLUS_INSIDE_PATIENT",
+                f"{100 * (1 - outside / total):.0f} % of the bolus {structure.name!r} lies inside the External or a "
+                "couch, where every beam would see it; draw the External without the bolus.",
+                structure=structure.name,
+            )
+        elif override is not None:
+            density[:] = override.density_g_cm3
+            material[:] = self.materials.index(override.material)
+        else:
+            in_ct = image.density(share > 0) if image is not None and len(voxels) else None
+            if image is None or in_ct is None or _mean(in_ct, share) < THINNEST_IN_CT_G_CM3:
+                problem = PatientError(
+                    "BOLUS_WITHOUT_DENSITY",
+                    f"Bolus {structure.name!r} has no stated density and does not show in a CT; give it one "
+                    f"(--density '{structure.name}=1.0').",
+                    structure=structure.name,
+                )
+            else:
+                density = in_ct.reshape(-1)[voxels]
+                material = image.curve.material_index(in_ct).reshape(-1)[voxels]
+                notes.append(f"Bolus {structure.name!r} has the density of the CT.")
+        room = self._outside.reshape(-1)[voxels]
+        return BolusLayer(
+            structure.number, structure.name, voxels, share.reshape(-1)[voxels], room, density, material, problem
+        )
 
     def _lay(self, share: Mask, density: float | Mask, material: str | NDArray[np.uint8]) -> None:
         for k, layer in enumerate(share):  # by layers: what is in between stays small
@@ -144,31 +198,18 @@ class Painter:
             )
 
     def _lay_from_image(self, structure: Structure, mask: Mask, image: Image | None, notes: list[str]) -> None:
-        """A bolus that lay on the patient in the scanner has its density in the CT; anything else is refused."""
-        if structure.kind != "BOLUS":
+        """A couch that the CT shows has its density there; one that was drawn in afterwards is refused."""
+        where = mask > 0
+        density = image.density(where) if image is not None and where.any() else None
+        if image is None or density is None or _mean(density, mask) < THINNEST_COUCH_IN_CT_G_CM3:
             raise PatientError(
                 "COUCH_WITHOUT_DENSITY",
-                f"Structure {structure.name!r} ({structure.kind.lower()}) has no stated density; give it one, or 0 to "
-                f"leave it out (--density '{structure.name}=0').",
-                structure=structure.name,
-            )
-        where = mask > 0
-        if not where.any():
-            return
-        density = image.density(where) if image is not None else None
-        if (
-            image is None
-            or density is None
-            or float(np.average(density[where], weights=mask[where])) < THINNEST_IN_CT_G_CM3
-        ):
-            raise PatientError(
-                "BOLUS_WITHOUT_DENSITY",
-                f"Bolus {structure.name!r} has no stated density and does not show in a CT; give it one, or 0 to leave "
-                f"it out (--density '{structure.name}=0').",
+                f"Structure {structure.name!r} ({structure.kind.lower()}) has no stated density and does not show in a "
+                f"CT; give it one, or 0 to leave it out (--density '{structure.name}=0').",
                 structure=structure.name,
             )
         self._lay(mask, density, image.curve.material_index(density))
-        notes.append(f"Bolus {structure.name!r} has the density of the CT, for every beam.")
+        notes.append(f"Structure {structure.name!r} ({structure.kind.lower()}) has the density of the CT.")
 
     def _note_cut(self, structure: Structure, mask: Mask, notes: list[str]) -> None:
         """Say how much of a structure outside the patient is not on the grid."""
@@ -177,6 +218,10 @@ class Painter:
         if total > 0 and present < 0.999 * total:
             share = 100 * (1 - present / total)
             notes.append(f"{share:.1f} % of {structure.name!r} lies beyond the CT and is left out.")
+
+
+def _mean(density: NDArray[np.float32], share: Mask) -> float:
+    return float(np.average(density, weights=share))
 
 
 def _take_off_outside(density: NDArray[np.float32], body: Mask) -> None:

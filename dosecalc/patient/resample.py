@@ -45,7 +45,8 @@ def volume_average(volume: Volume, grid: Grid, *, outside: float = 0.0) -> Volum
 def patient_on_grid(patient: Patient, grid: Grid) -> Patient:
     """A patient on another grid: density by volume average, material the one of most mass in each voxel.
 
-    Space beyond the patient's grid is air. Of materials with equal mass the first in the list is taken.
+    Space beyond the patient's grid is air. Of materials with equal mass the first in the list is taken. Boluses that
+    are not in the density are lost: they belong to the patient's own grid.
     """
     if grid == patient.density.grid:
         return patient
@@ -62,7 +63,7 @@ def patient_on_grid(patient: Patient, grid: Grid) -> Patient:
         names.index(AIR),
         AIR_DENSITY_G_CM3,
     )
-    return replace(patient, density=density, material=material, materials=names)
+    return replace(patient, density=density, material=material, materials=names, boluses=())
 
 
 def sample(volume: Volume, points_mm: NDArray[np.float64], *, outside: float = 0.0) -> NDArray[np.float32]:
