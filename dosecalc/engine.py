@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,9 @@ from importlib import metadata
 import numpy as np
 
 import dosecalc
+from dosecalc.devices import device_errors, open_devices, with_room
 from dosecalc.dose import BeamDose, Dose
-from dosecalc.errors import DeviceError, GeometryError, InputError
+from dosecalc.errors import GeometryError, InputError
 from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine import Machine, MachineMapping
@@ -21,12 +23,14 @@ from dosecalc.patient.model import Patient
 from dosecalc.patient.resample import patient_on_grid
 from dosecalc.patient.ssd import central_axis_ssd_mm
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
-from dosecalc.photon.engines import ARC_TOLERANCE_DEG, QUANTITIES, choose
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
 from dosecalc.photon.modifiers import prepared
 from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
+from dosecalc.spread import spread
 from dosecalc_kernels.cpu import threads
+from dosecalc_kernels.registry import Backend
 
 #: a stated SSD that differs by more is worth a warning: patients differ by that from day to day, plans should not
 SSD_TOLERANCE_MM = 5.0
@@ -69,8 +73,9 @@ class DoseSettings:
     ----------
     engine : str
         One of `ENGINES`.
-    device : 'cpu', 'cuda' or 'auto'
-        ``auto`` takes the CPU in this version; ``cuda`` is an error as long as there is no CUDA engine.
+    device : str
+        ``cpu``; ``cuda`` for all GPUs, which share the beams, or ``cuda:N`` for one; ``auto`` for usable GPUs or else
+        the CPU. A job that does not fit into a GPU is computed on the CPU, with a warning in the result.
     grid : Grid or None
         The dose grid; None covers all matter of the patient with ``spacing_mm``.
     spacing_mm : (dx, dy, dz)
@@ -127,24 +132,28 @@ def compute_dose(
     GeometryError
         ``GRID_OUTSIDE_PATIENT``.
     DeviceError
-        The device cannot be used.
+        ``DEVICE_UNKNOWN``, ``DEVICE_NOT_AVAILABLE``, ``DEVICE_NOT_SUPPORTED``; ``DEVICE_OUT_OF_MEMORY`` or
+        ``DEVICE_FAILED`` while computing.
     Cancelled
         ``cancelled`` returned True.
     """
     start = time.perf_counter()
     settings = _checked(settings)
     assignment = _assign(plan, machine)
+    devices = open_devices(settings.device, settings.engine, ENGINES[settings.engine].devices)
     compiled = threads.warm_up()
-    with threads.limit(settings.threads):
+    with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, patient)
-        engine = CollapsedCone(patient_on_grid(patient, whole), _numerics(settings))
-        beams = _beams(engine, plan, assignment, window, patient, progress, cancelled or _never)
+        devices, warnings = with_room(devices, CollapsedCone.device_bytes(whole.shape))
+        prepared_patient = patient_on_grid(patient, whole)
+        engines = spread(devices, len(devices), lambda device, _: _engine(prepared_patient, settings, device))
+        beams = _beams(engines, plan, assignment, window, patient, progress, cancelled or _never)
         total = np.zeros(grid.shape, np.float32)
         for b in beams:
             total += b.dose_gy
     machines = {m.name: m.sha256 for _, m, _ in assignment}
-    seconds = {**engine.stopwatch.seconds, "total": time.perf_counter() - start - compiled, "compile": compiled}
+    seconds = {**_sum_of_seconds(engines), "total": time.perf_counter() - start - compiled, "compile": compiled}
     return Dose(
         grid=grid,
         total_gy=total,
@@ -153,9 +162,9 @@ def compute_dose(
         engine=settings.engine,
         machine_name=", ".join(machines),
         machine_sha256=", ".join(machines.values()),
-        provenance=_provenance(patient, settings),
+        provenance=_provenance(patient, settings, devices),
         seconds=seconds,
-        warnings=tuple(_ssd_warnings(plan, patient)),
+        warnings=(*warnings, *_ssd_warnings(plan, patient)),
     )
 
 
@@ -169,10 +178,6 @@ def _checked(settings: DoseSettings) -> DoseSettings:
         settings.engine, quantity=settings.quantity, cones=settings.cones, heterogeneity=settings.heterogeneity
     )
     check_arc_tolerance(settings.arc_tolerance_deg)
-    if settings.device == "cuda":
-        raise DeviceError("DEVICE_NOT_AVAILABLE", "This version computes on the CPU only; choose device cpu or auto.")
-    if settings.device not in ("cpu", "auto"):
-        raise DeviceError("DEVICE_UNKNOWN", f"There is no device {settings.device!r}; choose cpu, cuda or auto.")
     return replace(settings, quantity=chosen["quantity"], cones=chosen["cones"], heterogeneity=chosen["heterogeneity"])
 
 
@@ -196,6 +201,18 @@ def _numerics(settings: DoseSettings) -> CollapsedConeSettings:
         cones=settings.cones,
         heterogeneity=settings.heterogeneity,
     )
+
+
+def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> CollapsedCone:
+    """The engine on a device, which becomes that of the calling thread."""
+    device.use()
+    return CollapsedCone(patient, _numerics(settings), device)
+
+
+def _sum_of_seconds(engines: list[CollapsedCone]) -> dict[str, float]:
+    """Seconds by step, of all devices together."""
+    steps = dict.fromkeys(step for e in engines for step in e.stopwatch.seconds)
+    return {step: sum(e.stopwatch.seconds.get(step, 0.0) for e in engines) for step in steps}
 
 
 def _assign(plan: Plan, machine: Machine | MachineMapping) -> list[tuple[Beam, Machine, Energy]]:
@@ -253,7 +270,7 @@ def _cover_patient(grid: Grid, patient: Patient) -> tuple[Grid, tuple[slice, sli
 
 
 def _beams(
-    engine: CollapsedCone,
+    engines: list[CollapsedCone],
     plan: Plan,
     assignment: list[tuple[Beam, Machine, Energy]],
     window: tuple[slice, slice, slice],
@@ -261,13 +278,20 @@ def _beams(
     progress: ProgressCallback | None,
     cancelled: CancelCheck,
 ) -> list[BeamDose]:
-    out = []
-    for n, (beam, machine, energy) in enumerate(assignment):
+    """Dose of every beam, in the plan's order, shared between the engines."""
+    reached = [0.0] * len(assignment)
+    lock = threading.Lock()
 
-        def report(fraction: float, step: str, n: int = n, number: int = beam.number) -> None:
+    def compute(engine: CollapsedCone, n: int) -> BeamDose:
+        beam, machine, energy = assignment[n]
+
+        def report(fraction: float, step: str) -> None:
             if progress is not None:
-                progress(Progress((n + fraction) / len(assignment), number, fraction, step))
+                with lock:
+                    reached[n] = fraction
+                    progress(Progress(sum(reached) / len(reached), beam.number, fraction, step))
 
+        engine.device.use()
         report(0.0, "fluence")
         per_mu, facts = engine.beam_dose(beam, machine, energy, report, cancelled)
         mu = plan.total_mu(beam)
@@ -277,9 +301,10 @@ def _beams(
         facts["energy"] = f"{energy.nominal_mv:g} MV{' FFF' if energy.fluence_mode == 'FFF' else ''}"
         ssd = _ssd(beam, patient)
         facts["ssd_mm"] = "none" if ssd is None else f"{ssd:.1f}"
-        out.append(BeamDose(beam.number, beam.name, dose, mu, facts))
         report(1.0, "done")
-    return out
+        return BeamDose(beam.number, beam.name, dose, mu, facts)
+
+    return spread(engines, len(assignment), compute)
 
 
 def _ssd(beam: Beam, patient: Patient) -> float | None:
@@ -305,7 +330,7 @@ def _ssd_warnings(plan: Plan, patient: Patient) -> list[str]:
     return out
 
 
-def _provenance(patient: Patient, settings: DoseSettings) -> dict[str, str]:
+def _provenance(patient: Patient, settings: DoseSettings, devices: tuple[Backend, ...]) -> dict[str, str]:
     versions = {
         "dosecalc": dosecalc.__version__,
         "python": platform.python_version(),
@@ -314,7 +339,7 @@ def _provenance(patient: Patient, settings: DoseSettings) -> dict[str, str]:
     }
     return {
         **{f"version_{k}": v for k, v in versions.items()},
-        "device": "cpu",
+        "device": ", ".join(d.name if d.launcher is None else f"{d.name} ({d.description})" for d in devices),
         "density_source": patient.density_source,
         "quantity": QUANTITIES[settings.quantity],
         "cones": settings.cones,

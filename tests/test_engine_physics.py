@@ -246,7 +246,7 @@ def test_a_grid_that_misses_the_patient_is_refused(uneven):
     ("settings", "reason"),
     [
         ({"engine": "magic"}, "ENGINE_UNKNOWN"),
-        ({"device": "cuda"}, "DEVICE_NOT_AVAILABLE"),
+        ({"device": "cuda:99"}, "DEVICE_NOT_AVAILABLE"),
         ({"device": "tpu"}, "DEVICE_UNKNOWN"),
         ({"quantity": "rads"}, "QUANTITY_UNKNOWN"),
     ],

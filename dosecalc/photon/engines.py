@@ -50,7 +50,7 @@ ENGINES = {
             "collapsed_cone",
             "Collapsed-cone superposition for megavoltage photons (Ahnesjo 1989, Med Phys 16:577)",
             ("PHOTON",),
-            ("cpu",),
+            ("cpu", "cuda"),
             {
                 "quantity": QUANTITIES,
                 "cones": {"standard": "about a hundred directions"},

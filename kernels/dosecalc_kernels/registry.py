@@ -46,6 +46,12 @@ class Backend:
     def __init__(self, name: str, launcher: Launcher | None = None) -> None:
         self.name = name
         self.launcher = launcher
+        self.description = "CPU" if launcher is None else launcher.description
+
+    def use(self) -> None:
+        """Make this the device of the calling thread: to be called by every thread that computes on it."""
+        if self.launcher is not None:
+            self.launcher.use()
 
     def kernel(self, name: str) -> Callable[..., Any]:
         """The implementation of one of `KERNELS`; it takes what the contract says, host or device arrays.
@@ -87,6 +93,13 @@ def backend(name: str) -> Backend:
     return _named(name)
 
 
+def cuda_devices() -> dict[str, tuple[str, int, int]]:
+    """The CUDA devices that are here, by name: what each is called, its multiprocessors, its bytes of memory."""
+    from dosecalc_kernels.cuda.launch import device_count, device_properties
+
+    return {f"cuda:{n}": device_properties(n) for n in range(device_count())}
+
+
 @cache
 def _first_usable() -> Backend:
     try:
@@ -100,19 +113,20 @@ def _first_usable() -> Backend:
 
 @cache
 def _named(name: str) -> Backend:
+    if name == "cuda":
+        return _named("cuda:0")
     if name == "cpu":
         return Backend("cpu")
     if name == "host-cuda":
         from dosecalc_kernels.cuda.host import HostLauncher
 
         return Backend(name, HostLauncher())
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    match = re.fullmatch(r"cuda:(\d+)", name)
     if match is None:
         raise DeviceFault("DEVICE_UNKNOWN", f"There is no device {name!r}; choose cpu, cuda, cuda:N or auto.")
     from dosecalc_kernels.cuda.launch import CudaLauncher
 
-    device = int(match[1] or 0)
-    return Backend(f"cuda:{device}", CudaLauncher(device))
+    return Backend(name, CudaLauncher(int(match[1])))
 
 
 def _attribute(module: str, name: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ scerma 8, dose 4 read and 4 written.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class ConeTransport:
     ----------
     launcher : Launcher
     density : float32 [z, y, x]
-        Relative to water (g/cm3).
+        Relative to water (g/cm3). What is made of one that lies on the host is kept on the device, by its content.
     spacing_cm : (dx, dy, dz)
     """
 
@@ -48,9 +49,9 @@ class ConeTransport:
         self.shape: tuple[int, int, int] = density.shape
         self.spacing_cm = spacing_cm
         self._launcher = launcher
-        there = launcher.put(density, np.float32)
+        key = None if launcher.is_device_array(density) else _digest(density)
         # rows along x serve the directions whose largest component is along z or y; the others need rows along y
-        self._layouts = (_Layout(launcher, there, (0, 1, 2)), _Layout(launcher, there, (2, 0, 1)))
+        self._layouts = tuple(_Layout(launcher, density, order, key) for order in ((0, 1, 2), (2, 0, 1)))
         self._bounds: NDArray[np.int64] | None = None
 
     def load(self, kerma: Any, scerma: Any) -> None:
@@ -85,13 +86,9 @@ class ConeTransport:
                 done += len(batch)
                 yield done
 
-    def dose_on_device(self) -> DeviceArray:
-        """The dose of all sweeps since `load`, float32 [z, y, x], on the device."""
+    def dose(self) -> DeviceArray:
+        """The dose of all sweeps since `load`, float32 [z, y, x], on the device, in the unit of the kerma."""
         return self._layouts[0].dose() + self._layouts[1].dose()
-
-    def dose(self) -> NDArray[np.float32]:
-        """The dose of all sweeps since `load`, float32 [z, y, x], on the host, in the unit of the kerma."""
-        return self._launcher.get(self.dose_on_device())
 
 
 def bytes_needed(shape: tuple[int, int, int]) -> int:
@@ -155,20 +152,19 @@ def _bounds(launcher: Launcher, some: DeviceArray) -> NDArray[np.int64] | None:
 class _Layout:
     """The volumes in one order of axes."""
 
-    def __init__(self, launcher: Launcher, density: DeviceArray, order: tuple[int, int, int]) -> None:
+    def __init__(self, launcher: Launcher, density: Any, order: tuple[int, int, int], key: str | None) -> None:
         self._launcher = launcher
         self._order = order
-        turned = density.transpose(order)
-        self._turned_shape: tuple[int, int, int] = turned.shape
-        n0, n1, self._row_length = turned.shape
+        n0, n1, self._row_length = (density.shape[a] for a in order)
+        self._turned_shape = (n0, n1, self._row_length)
         self._rows = n0 * n1
-        least = launcher.xp.maximum(turned, np.float32(_LEAST_G_CM3))
-        self._matter = launcher.empty((*turned.shape, 2), np.float32)
-        self._matter[..., 0] = least
-        self._matter[..., 1] = np.float32(1) / least
-        self._row_ends = launcher.put(_row_ends(launcher.get(_blocks_with_matter(launcher, turned))), np.int32)
-        self._released = launcher.empty((*turned.shape, 2), np.float32)
-        self._lanes = launcher.empty((LANES, *turned.shape), np.float32)
+
+        def make() -> tuple[DeviceArray, DeviceArray]:
+            return _matter(launcher, launcher.put(density, np.float32).transpose(order))
+
+        self._matter, self._row_ends = make() if key is None else launcher.memory.keep((key, order), make)
+        self._released = launcher.empty((*self._turned_shape, 2), np.float32)
+        self._lanes = launcher.empty((LANES, *self._turned_shape), np.float32)
         self._terms = launcher.empty((LANES, self._rows, 16), np.float32)
 
     def load(self, kerma: DeviceArray, scerma: DeviceArray) -> None:
@@ -218,6 +214,20 @@ def _numbers(paths: list[_Path], rates: NDArray[np.float64]) -> NDArray[np.float
     rates32 = rates.astype(np.float32)
     step = np.array([[p.step_cm] for p in paths], np.float32)
     return np.hstack([rates32 * _LOG2E, np.float32(1) / rates32, step, np.float32(1) / step])
+
+
+def _digest(density: NDArray[np.float32]) -> str:
+    content = np.ascontiguousarray(density, np.float32)
+    return hashlib.blake2b(repr(content.shape).encode() + content.tobytes(), digest_size=16).hexdigest()
+
+
+def _matter(launcher: Launcher, turned: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
+    """Density and its reciprocal, float32 [..., 2], and the ends of the rows, int32 [rows, 2]."""
+    least = launcher.xp.maximum(turned, np.float32(_LEAST_G_CM3))
+    matter = launcher.empty((*turned.shape, 2), np.float32)
+    matter[..., 0] = least
+    matter[..., 1] = np.float32(1) / least
+    return matter, launcher.put(_row_ends(launcher.get(_blocks_with_matter(launcher, turned))), np.int32)
 
 
 def _blocks_with_matter(launcher: Launcher, turned: DeviceArray) -> DeviceArray:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dosecalc_kernels.cuda.launch import DeviceArray, Dims, Launcher
+from dosecalc_kernels.cuda.memory import DeviceMemory
 from dosecalc_kernels.cuda.source import Source
 from dosecalc_kernels.errors import DeviceFault
 
@@ -96,6 +98,8 @@ class HostLauncher(Launcher):
         See `Launcher`.
     order : 'forward', 'backward' or 'strewn'
         In which blocks, and threads between barriers, run.
+    memory_bytes : int
+        Size of the memory that it pretends to have; taking more at a time fails as on a device.
 
     Raises
     ------
@@ -104,12 +108,16 @@ class HostLauncher(Launcher):
     """
 
     name = "host-cuda"
+    description = "CUDA kernels compiled for the host"
+    multiprocessors = 1
 
-    def __init__(self, block: int | None = None, order: str = "forward") -> None:
+    def __init__(self, block: int | None = None, order: str = "forward", memory_bytes: int = 2**40) -> None:
         super().__init__(block)
         self.xp = _ArrayModule(np)
         self._order = ORDERS[order]
-        self._guarded: list[NDArray[np.uint8]] = []
+        self._total = memory_bytes
+        self._guarded: list[weakref.ref[NDArray[np.uint8]]] = []
+        self.memory = DeviceMemory(self)
         if compiler() is None:
             raise DeviceFault("DEVICE_NOT_AVAILABLE", "No C++ compiler was found; set CXX or install ziglang.")
 
@@ -128,18 +136,32 @@ class HostLauncher(Launcher):
     def empty(self, shape: Dims | int, dtype: DTypeLike) -> DeviceArray:
         kind = np.dtype(dtype)
         n = int(np.prod(shape)) * kind.itemsize
+        if n > self.free_bytes():
+            raise DeviceFault("DEVICE_OUT_OF_MEMORY", f"The memory that the host pretends to have is full: {n} bytes.")
         memory = np.full(n + 2 * _GUARD, _POISON, np.uint8)
-        self._guarded.append(memory)
-        # kept from growing without end: what nobody else refers to needs no guard any more
-        if len(self._guarded) > 64:
-            self._guarded = [m for m in self._guarded if sys.getrefcount(m) > 3]  # list, name, argument
+        self._guarded.append(weakref.ref(memory))
         return memory[_GUARD : _GUARD + n].view(kind).reshape(shape).view(HostArray)
+
+    def total_bytes(self) -> int:
+        """The memory that it pretends to have."""
+        return self._total
+
+    def free_bytes(self) -> int:
+        """What of it nobody refers to."""
+        return self._total - sum(m.nbytes - 2 * _GUARD for m in self._alive())
+
+    def _alive(self) -> list[NDArray[np.uint8]]:
+        self._guarded = [r for r in self._guarded if r() is not None]
+        return [m for r in self._guarded if (m := r()) is not None]
 
     def is_device_array(self, array: Any) -> bool:
         return isinstance(array, HostArray)
 
+    def use(self) -> None:
+        """Nothing: there is one host."""
+
     def synchronise(self) -> None:
-        for memory in self._guarded:
+        for memory in self._alive():
             if (memory[:_GUARD] != _POISON).any() or (memory[-_GUARD:] != _POISON).any():
                 raise DeviceFault("DEVICE_FAILED", "A kernel wrote outside its arrays.")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dosecalc_kernels.cuda.memory import DeviceMemory
 from dosecalc_kernels.cuda.source import Source
 from dosecalc_kernels.errors import DeviceFault
 
@@ -39,6 +40,10 @@ class Launcher(ABC):
     name: str
     #: array functions that take and return device arrays: numpy's or cupy's
     xp: Any
+    #: what the device is called, its multiprocessors and its memory
+    description: str
+    multiprocessors: int
+    memory: DeviceMemory
 
     def __init__(self, block: int | None = None) -> None:
         self._block = block
@@ -72,6 +77,10 @@ class Launcher(ABC):
     @abstractmethod
     def synchronise(self) -> None:
         """Wait for all launches."""
+
+    @abstractmethod
+    def use(self) -> None:
+        """Make this the device of the calling thread: to be called by every thread that computes on it."""
 
     @contextmanager
     def inout(self, *arrays: Any) -> Iterator[tuple[DeviceArray, ...]]:
@@ -187,6 +196,8 @@ class CudaLauncher(Launcher):
                 raise DeviceFault("DEVICE_NOT_AVAILABLE", f"There is no CUDA device {device}; {count} were found.")
             self._context = cupy.cuda.Device(device)
             self._context.use()
+            self.description, self.multiprocessors, total = device_properties(device)
+            self.memory = DeviceMemory(_CudaMeter(self, total))
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -220,6 +231,16 @@ class CudaLauncher(Launcher):
     def is_device_array(self, array: Any) -> bool:
         return isinstance(array, self.xp.ndarray)
 
+    def use(self) -> None:
+        with self.faults():
+            self._context.use()
+
+    def free_bytes(self) -> int:
+        """Memory that can be taken now, with what CuPy's pool holds unused."""
+        with self.faults(), self._context:
+            free, _ = self.xp.cuda.runtime.memGetInfo()
+            return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
+
     def synchronise(self) -> None:
         with self.faults(), self._context:
             self.xp.cuda.get_current_stream().synchronize()
@@ -232,3 +253,32 @@ class CudaLauncher(Launcher):
                 self._modules[source] = self.xp.RawModule(code=source.text(), options=NVRTC_OPTIONS)
             function = self._modules[source].get_function(kernel)
             function(grid, block, tuple(args), shared_mem=shared_bytes)
+
+
+class _CudaMeter:
+    def __init__(self, launcher: CudaLauncher, total: int) -> None:
+        self._launcher, self._total = launcher, total
+
+    def total_bytes(self) -> int:
+        return self._total
+
+    def free_bytes(self) -> int:
+        return self._launcher.free_bytes()
+
+
+def device_count() -> int:
+    """How many CUDA devices can be used; 0 without CuPy or a driver."""
+    try:
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except Exception:  # no CuPy, no driver, a driver that is too old: each raises something of its own
+        return 0
+
+
+def device_properties(device: int) -> tuple[str, int, int]:
+    """Name, multiprocessors and bytes of memory of a CUDA device; takes none of that memory."""
+    import cupy
+
+    found = cupy.cuda.runtime.getDeviceProperties(device)
+    return found["name"].decode(), int(found["multiProcessorCount"]), int(found["totalGlobalMem"])

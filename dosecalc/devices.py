@@ -1,0 +1,122 @@
+"""The devices that can compute here, and the one that a computation takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dosecalc.errors import DeviceError
+from dosecalc_kernels.errors import DeviceFault
+from dosecalc_kernels.registry import Backend, backend, cuda_devices
+
+_LOG = logging.getLogger("dosecalc.device")
+#: what a computation may ask for; ``cuda:N`` names one of several CUDA devices
+CHOICES = ("cpu", "cuda", "auto")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that can compute.
+
+    Parameters
+    ----------
+    kind : 'cpu' or 'cuda'
+    name : str
+        As requests name it: ``cpu``, ``cuda:0``.
+    description : str
+        What it is called.
+    units : int
+        Threads of a CPU, multiprocessors of a GPU.
+    memory_bytes : int
+    """
+
+    kind: str
+    name: str
+    description: str
+    units: int
+    memory_bytes: int
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Turn what the kernels say of a device into `DeviceError`."""
+    try:
+        yield
+    except DeviceFault as fault:
+        raise DeviceError(fault.reason, fault.message) from fault
+
+
+def open_devices(choice: str, engine: str, supported: tuple[str, ...]) -> tuple[Backend, ...]:
+    """The devices for a computation: a named one, all GPUs for ``cuda``, those or else the CPU for ``auto``.
+
+    Parameters
+    ----------
+    choice : str
+        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+    engine : str
+        For the message.
+    supported : tuple of str
+        Device kinds that the engine runs on.
+
+    Raises
+    ------
+    DeviceError
+        ``DEVICE_UNKNOWN``, ``DEVICE_NOT_AVAILABLE``, ``DEVICE_NOT_SUPPORTED``. Never with ``auto``.
+    """
+    if choice == "auto" and "cuda" not in supported:
+        choice = "cpu"
+    kind = choice.partition(":")[0].replace("host-cuda", "cuda")
+    if kind in ("cpu", "cuda") and kind not in supported:
+        raise DeviceError(
+            "DEVICE_NOT_SUPPORTED",
+            f"The engine {engine} does not run on the device {choice}; it runs on {', '.join(supported)}.",
+            field="device",
+        )
+    with device_errors():
+        first = backend(choice)
+        if first.launcher is None or choice not in ("cuda", "auto"):
+            return (first,)
+        return tuple(backend(name) for name in cuda_devices())
+
+
+def with_room(devices: tuple[Backend, ...], nbytes: int) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
+    """Those of the devices that a job of this size fits into, or else the CPU, with warnings for the result.
+
+    Parameters
+    ----------
+    devices : tuple of Backend
+    nbytes : int
+        What the job takes of a device's memory.
+    """
+    fitting = tuple(d for d in devices if d.launcher is None or d.launcher.memory.has_room(nbytes))
+    if fitting:
+        return fitting, ()
+    warning = (
+        f"The job needs {nbytes / 2**30:.2f} GiB, more than is free on {', '.join(d.name for d in devices)}: "
+        "it was computed on the CPU."
+    )
+    _LOG.warning(warning)
+    return (backend("cpu"),), (warning,)
+
+
+def found_devices() -> tuple[Device, ...]:
+    """What can compute on this machine, the CPU first."""
+    gpus = (Device("cuda", name, *about) for name, about in cuda_devices().items())
+    return (_cpu(), *gpus)
+
+
+def _cpu() -> Device:
+    model = "CPU"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Device("cpu", "cpu", model, threads, memory)
