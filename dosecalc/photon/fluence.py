@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from dosecalc.errors import MachineError, PlanError
 from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine
+from dosecalc.photon.blocks import block_view
 from dosecalc.photon.collimation import (
     CLOSED_GAP_MM,
     Aperture,
@@ -59,7 +60,10 @@ class FluenceMap:
 
 
 def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> FluenceMap:
-    """Fluence of a view: aperture, transmission, focal spot, extra-focal source and off-axis profile."""
+    """Fluence of a view: aperture, transmission, blocks, focal spot, extra-focal source and off-axis profile.
+
+    Wedge plates are not in it, for they change the spectrum too: see `dosecalc.photon.modifiers.modified_maps`.
+    """
     x_mm, y_mm = _axes(beam, view, machine, energy, pitch_mm)
     collimators, apertures = collimators_of(beam, machine, energy), apertures_of(beam, view, machine, energy)
     transmitted = mean_transmission(collimators, apertures, x_mm, y_mm)
@@ -68,11 +72,13 @@ def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_
     radius = np.hypot(x_mm[None, :], y_mm[:, None])
     horn = np.interp(radius, off_axis.radius_mm, off_axis.relative_fluence)
     spot = _spot_mm(collimators, apertures, energy, machine.sad_mm)
+    blocks = block_view(beam, machine, energy, x_mm, y_mm)
     primary = gaussian_filter(transmitted, (spot[1] / pitch_mm, spot[0] / pitch_mm), mode="nearest") * horn
+    primary *= blocks.primary
     if extra is None:
         return FluenceMap(primary * view.weight, x_mm, y_mm)
     source = SourceView(extra, machine.sad_mm)
-    scattered = extra_focal_view(collimators, apertures, x_mm, y_mm, source)
+    scattered = extra_focal_view(collimators, apertures, x_mm, y_mm, source) * blocks.extra_focal
     # the calibration field sets the scale: there both sources together give 1 on the axis
     calibration = (1 - extra.fraction) + extra.fraction * calibration_view(machine, energy, source)
     total = ((1 - extra.fraction) * primary + extra.fraction * scattered) / calibration
