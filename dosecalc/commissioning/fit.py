@@ -1,0 +1,333 @@
+"""Fitting a machine model to measurements by weighted least squares with the dose engine as the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from dosecalc.commissioning.aperture import leaves_make_edges
+from dosecalc.commissioning.calibration import photons_per_mu
+from dosecalc.commissioning.curves import Curve, FloatArray, Setup
+from dosecalc.commissioning.forward import COARSE, FINE, Resolution, Sampler, WaterTank, sample
+from dosecalc.commissioning.parameters import Model, Parameter, applied, choose
+from dosecalc.commissioning.prepare import Prepared, Uncertainty, prepare
+from dosecalc.commissioning.shape import field_edges
+from dosecalc.errors import Cancelled, InputError
+from dosecalc.machine.model import Energy, Machine
+
+_MOST_STEPS = 8
+#: the fit has arrived when a step changes no parameter by more than this share of its prior
+_ARRIVED = 0.01
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a fit is made.
+
+    Parameters
+    ----------
+    uncertainty : Uncertainty
+        Of the measurements.
+    fine, coarse : Resolution
+        Voxels for the residuals, and for their derivatives.
+    most_steps : int
+    threads : int
+        CPU threads, 0 for all.
+    """
+
+    uncertainty: Uncertainty = Uncertainty()
+    fine: Resolution = FINE
+    coarse: Resolution = COARSE
+    most_steps: int = _MOST_STEPS
+    threads: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedParameter:
+    """What a parameter came to.
+
+    Parameters
+    ----------
+    parameter : Parameter
+    value, standard_error : float
+    from_data : float
+        Share of the knowledge that the measurements gave: 1 - variance / prior variance. Near 0 the value is the
+        starting model's.
+    at_bound : bool
+        The fit ended at the edge of what is allowed.
+    """
+
+    parameter: Parameter
+    value: float
+    standard_error: float
+    from_data: float
+    at_bound: bool
+
+
+@dataclass(frozen=True, eq=False)
+class CurveResult:
+    """A curve beside the model before and after.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    before, after : float64 [n]
+        Engine's dose at the curve's points in the curve's unit: each scaled once for the whole curve, by the least
+        squares over the fitted points.
+    width_mm : (float, float) or None
+        Of a profile: measured, and of the fitted model.
+    """
+
+    prepared: Prepared
+    before: FloatArray
+    after: FloatArray
+    width_mm: tuple[float, float] | None
+
+    @property
+    def curve(self) -> Curve:
+        """The measurement, profiles centred."""
+        return self.prepared.curve
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted model, and how well it fits.
+
+    Parameters
+    ----------
+    start, fitted : Model
+    parameters : tuple of FittedParameter
+    correlation : float64 [p, p]
+    curves : tuple of CurveResult
+    reduced_chi_square : (float, float)
+        Of the fitted points, before and after.
+    points : int
+        Fitted points.
+    steps : int
+        Evaluations of all curves.
+    arrived : bool
+        Whether the fit ended because nothing changed any more.
+    """
+
+    start: Model
+    fitted: Model
+    parameters: tuple[FittedParameter, ...]
+    correlation: FloatArray
+    curves: tuple[CurveResult, ...]
+    reduced_chi_square: tuple[float, float]
+    points: int
+    steps: int
+    arrived: bool
+
+
+def fit_machine(
+    machine: Machine,
+    energy: Energy,
+    curves: Sequence[Curve],
+    settings: FitSettings = FitSettings(),
+    progress: Callable[[float, str], None] = lambda _fraction, _step: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Fit one beam quality of a machine to curves that `checks.check` let pass.
+
+    Minimises the sum over curves and points of ((k m_i(p) - d_i) / sigma_i)^2 plus the sum of ((p_j - start_j) /
+    prior_j)^2, where m_i is the engine's dose and k, one for each curve, is the scale that makes its own sum least
+    (measurements are relative). Gauss-Newton steps in a trust region (`scipy.optimize.least_squares`); derivatives are
+    differences of the engine's doses on coarser voxels.
+
+    Raises
+    ------
+    InputError
+        ``FIT_NOTHING`` when the measurements inform no parameter.
+    Cancelled
+    """
+    fit = _Fit(Model(machine, machine.energies.index(energy)), curves, settings, progress, cancelled)
+    if not fit.parameters:
+        raise InputError(
+            "FIT_NOTHING", "The measurements inform no parameter of the model; give a depth dose or a profile."
+        )
+    return fit.run()
+
+
+class _Fit:
+    def __init__(
+        self,
+        model: Model,
+        curves: Sequence[Curve],
+        settings: FitSettings,
+        progress: Callable[[float, str], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        buildup = True
+        self.start = model
+        self.settings = settings
+        self.prepared = tuple(prepare(c, settings.uncertainty, buildup=buildup) for c in curves)
+        self.parameters = choose(model, curves, buildup=buildup)
+        modelled = [p.curve.select(_reachable(p)) for p in self.prepared]
+        self._fine = WaterTank(modelled, settings.fine, settings.threads)
+        self._coarse = WaterTank([p.curve.select(p.chosen) for p in self.prepared], settings.coarse, settings.threads)
+        self._progress, self._cancelled = progress, cancelled
+        self._evaluations = 0
+        self._jacobian = np.zeros((0, 0))
+
+    def run(self) -> FitResult:
+        before = self._samplers(self._fine, self.start, "the starting model")
+        first = self._residuals(before)
+        n = len(self.parameters)
+        solution = least_squares(
+            self._fun, np.zeros(n), jac=self._jac, bounds=self._scaled_bounds(), method="trf", x_scale=1.0,
+            xtol=_ARRIVED / np.sqrt(n), ftol=1e-4, gtol=1e-6, max_nfev=self.settings.most_steps,
+        )  # fmt: skip
+        fitted = self._model(solution.x)
+        after = self._samplers(self._fine, fitted, "the fitted model")
+        last = self._residuals(after)
+        covariance, points = self._covariance(last), len(last)
+        machine = self._calibrated(fitted)
+        freedom = max(points - n, 1)
+        return FitResult(
+            start=self.start,
+            fitted=machine,
+            parameters=self._fitted(solution.x, covariance),
+            correlation=covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))),
+            curves=tuple(self._curve_result(i, before, after) for i in range(len(self.prepared))),
+            reduced_chi_square=(float(first @ first) / freedom, float(last @ last) / freedom),
+            points=points,
+            steps=self._evaluations,
+            arrived=solution.status > 0,
+        )
+
+    def _scaled_bounds(self) -> tuple[list[float], list[float]]:
+        scaled = [[(b - p.start) / p.prior for b in p.bounds] for p in self.parameters]
+        return [s[0] for s in scaled], [s[1] for s in scaled]
+
+    def _model(self, x: FloatArray) -> Model:
+        values = [p.start + p.prior * float(v) for p, v in zip(self.parameters, x, strict=True)]
+        return applied(self.start, self.parameters, values)
+
+    def _samplers(
+        self, tank: WaterTank, model: Model, step: str, wanted: Callable[[Setup], bool] = lambda _: True
+    ) -> dict[tuple[int, Setup], Sampler]:
+        def told(share: float) -> None:
+            if self._cancelled():
+                raise Cancelled()
+            self._progress(share, step)
+
+        told(0.0)
+        return tank.samplers(model.machine, model.energy, wanted, told)
+
+    def _fun(self, x: FloatArray) -> FloatArray:
+        self._evaluations += 1
+        residuals = self._residuals(self._samplers(self._fine, self._model(x), f"step {self._evaluations}"))
+        return np.concatenate([residuals, x])
+
+    def _jac(self, x: FloatArray) -> FloatArray:
+        """Differences of the residuals on the coarse voxels, parameter by parameter; the prior's below."""
+        base = self._samplers(self._coarse, self._model(x), "derivatives")
+        reference = self._residuals(base)
+        columns = []
+        for j, parameter in enumerate(self.parameters):
+            step = parameter.step / parameter.prior
+            lower, upper = self._scaled_bounds()
+            step = -step if x[j] + step > upper[j] else step
+            moved = x.copy()
+            moved[j] += step
+            words = f"derivatives, {parameter.meaning}"
+            changed = self._samplers(self._coarse, self._model(moved), words, parameter.touches)
+            columns.append((self._residuals({**base, **changed}) - reference) / step)
+        self._jacobian = np.column_stack(columns)
+        return np.vstack([self._jacobian, np.eye(len(x))])
+
+    def _residuals(self, samplers: dict[tuple[int, Setup], Sampler]) -> FloatArray:
+        """(k m - d) / sigma of the fitted points of all curves."""
+        out = []
+        for i, prepared in enumerate(self.prepared):
+            curve = prepared.curve.select(prepared.chosen)
+            model = _aligned(self.start.machine, curve, i, samplers)
+            sigma = prepared.sigma[prepared.chosen]
+            out.append((_scale(model, curve.value, sigma) * model - curve.value) / sigma)
+        return np.concatenate(out)
+
+    def _covariance(self, residuals: FloatArray) -> FloatArray:
+        """Of the scaled parameters: (J^T J / s^2 + 1)^-1, s^2 the reduced chi-square where it is above 1."""
+        n = len(self.parameters)
+        inflation = max(1.0, float(residuals @ residuals) / max(len(residuals) - n, 1))
+        return np.asarray(np.linalg.inv(self._jacobian.T @ self._jacobian / inflation + np.eye(n)))
+
+    def _fitted(self, x: FloatArray, covariance: FloatArray) -> tuple[FittedParameter, ...]:
+        lower, upper = self._scaled_bounds()
+        return tuple(
+            FittedParameter(
+                p,
+                p.start + p.prior * float(x[j]),
+                p.prior * float(np.sqrt(covariance[j, j])),
+                float(1 - covariance[j, j]),
+                bool(min(x[j] - lower[j], upper[j] - x[j]) < 1e-3),
+            )
+            for j, p in enumerate(self.parameters)
+        )
+
+    def _calibrated(self, model: Model) -> Model:
+        fluence = photons_per_mu(model.machine, model.energy, self.settings.fine, self.settings.threads)
+        return model.with_energy(
+            calibration=model.energy.calibration.model_copy(update={"photons_per_mu_cm2": fluence})
+        )
+
+    def _curve_result(
+        self, i: int, before: dict[tuple[int, Setup], Sampler], after: dict[tuple[int, Setup], Sampler]
+    ) -> CurveResult:
+        prepared = self.prepared[i]
+        reachable = _reachable(prepared)
+        shown = replace(
+            prepared,
+            curve=prepared.curve.select(reachable),
+            chosen=prepared.chosen[reachable],
+            sigma=prepared.sigma[reachable],
+        )
+        curve, chosen = shown.curve, shown.chosen
+        doses = []
+        for samplers in (before, after):
+            model = sample(curve, i, samplers, curve.points_mm)
+            doses.append(model * _scale(model[chosen], curve.value[chosen], shown.sigma[chosen]))
+        width = None
+        if curve.kind == "profile":
+            edges = [field_edges(c) for c in (prepared.curve, replace(curve, value=doses[1]))]
+            if edges[0] is not None and edges[1] is not None:
+                width = (edges[0].width_mm, edges[1].width_mm)
+        return CurveResult(shown, doses[0], doses[1], width)
+
+
+def _reachable(prepared: Prepared) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Points inside the phantoms that are computed: those that may be fitted, thinned or not, and the build-up."""
+    curve = prepared.curve
+    inside = curve.points_mm[:, 2] <= float(curve.points_mm[prepared.chosen, 2].max())
+    if curve.kind == "profile":
+        reach = np.abs(curve.abscissa[prepared.chosen])
+        inside &= np.abs(curve.abscissa) <= reach.max()
+    if len(curve.setups) > 1:
+        inside &= prepared.chosen  # every further point would be a phantom of its own
+    return np.asarray(inside)
+
+
+def _aligned(machine: Machine, curve: Curve, i: int, samplers: dict[tuple[int, Setup], Sampler]) -> FloatArray:
+    """The model at a curve's points; where jaws make the field, on the scale of the model's own field width.
+
+    Jaws have no offset in the model: a jaw that stands a millimetre off would otherwise be fitted as a focal spot or
+    as off-axis fluence. The difference of the widths is reported by itself.
+    """
+    model = sample(curve, i, samplers, curve.points_mm)
+    if curve.kind != "profile" or leaves_make_edges(machine, curve.setups[0], curve.axis or ""):
+        return model
+    measured, modelled = field_edges(curve), field_edges(replace(curve, value=model))
+    if measured is None or modelled is None:
+        return model
+    points = curve.points_mm.copy()
+    points[:, 0 if curve.axis == "x" else 1] *= modelled.width_mm / measured.width_mm
+    return sample(curve, i, samplers, points)
+
+
+def _scale(model: FloatArray, value: FloatArray, sigma: FloatArray) -> float:
+    """The scale of a model that comes nearest to a curve."""
+    return float((model * value / sigma**2).sum() / (model**2 / sigma**2).sum())
