@@ -21,8 +21,9 @@ FAR_MM = 1e6
 CLOSED_GAP_MM = 0.01
 #: sample points across a pixel along the leaves, for leaf ends between pixel boundaries
 _SUBSAMPLES = 8
-#: parts into which the transmission of a rounded leaf end is divided, each a sharp edge of its own
-_TIP_PARTS = 8
+#: parts into which the transmission of a rounded leaf end is divided, each a sharp edge of its own, the smaller the
+#: farther behind the tip; the end's mean is exact, its width (root mean square) 3 % short
+_TIP_PARTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +147,13 @@ def tip_edges(mlc: Mlc, magnification: float) -> tuple[FloatArray, FloatArray]:
     if tip is None:
         return np.array([mlc.tip_offset_mm]), np.ones(1)
     least = np.exp(-tip.attenuation_per_mm * tip.thickness_mm)
-    q = (np.arange(_TIP_PARTS * 64) + 0.5) / (_TIP_PARTS * 64)
+    bounds = (np.arange(_TIP_PARTS + 1) / _TIP_PARTS) ** 2
+    shares = np.diff(bounds)
+    q = bounds[:-1, None] + shares[:, None] * (np.arange(64) + 0.5) / 64
     chord = -np.log(least + (1 - least) * q) / tip.attenuation_per_mm
-    behind = (tip.radius_mm - np.sqrt(tip.radius_mm**2 - chord**2 / 4)) * magnification
-    edges = behind.reshape(_TIP_PARTS, 64).mean(1)
-    return edges - edges.mean() + mlc.tip_offset_mm, np.full(_TIP_PARTS, 1 / _TIP_PARTS)
+    behind = tip.radius_mm - np.sqrt(tip.radius_mm**2 - chord**2 / 4)
+    edges = behind.mean(1) * magnification
+    return edges - edges @ shares + mlc.tip_offset_mm, shares
 
 
 def apertures_of(beam: Beam, view: View, machine: Machine, energy: Energy) -> tuple[Aperture, ...]:
