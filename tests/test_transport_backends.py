@@ -9,6 +9,7 @@ from oracle import cone_sweep
 from dosecalc_kernels import registry
 
 SPACING = (0.25, 0.3, 0.2)
+MAX_TILT = 0.2
 CPU = registry.backend("cpu")
 
 
@@ -38,20 +39,21 @@ def cones(rng, n=40):
     directions[:6] = [(0, 0, 1), (0, 0, -1), (0, 1, 0), (1, 0, 0), (-1, 1, 0), (1, 1, 1)]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     rates = np.tile([2.2, 8.0, 0.04, 0.9], (n, 1)) * rng.uniform(0.8, 1.2, (n, 4))
-    amplitudes = 0.1 * rng.normal(size=(n, 4, 10)) * [[0.02], [0.003], [0.02], [0.003]]
+    # each term as large as the amplitude itself at the largest tilt, so that a wrong tilt shows
+    terms = np.repeat([1.0, 1 / MAX_TILT, MAX_TILT**-2, MAX_TILT**-3], [1, 2, 3, 4])
+    amplitudes = 0.3 * rng.normal(size=(n, 4, 10)) * [[0.02], [0.003], [0.02], [0.003]] * terms
     amplitudes[:, :, 0] = (0.02, 0.003, 0.02, -0.001)
     return directions, rates, amplitudes
 
 
-#: a source 30 cm above, so near that tilts pass the range of the polynomials at the ends of rows
-PROJECTION = np.array([[0.25, 0, 0, -8.0], [0, 0, 0.2, -1.0], [0, 0.3, 0, 30.0]])
-MAX_TILT = 0.2
+#: sources 30 cm above, so near that tilts pass the range of the polynomials at the ends of rows, and 1 m above
+NEAR, FAR = (np.array([[0.25, 0, 0, -8.0], [0, 0, 0.2, -1.0], [0, 0.3, 0, d]]) for d in (30.0, 100.0))
 
 
-def swept(backend, density, kerma, scerma, cone_set):
+def swept(backend, density, kerma, scerma, cone_set, projection=NEAR):
     transport = backend.kernel("ConeTransport")(density, SPACING)
     transport.load(kerma, scerma)
-    done = list(transport.sweep(*cone_set, PROJECTION, MAX_TILT))
+    done = list(transport.sweep(*cone_set, projection, MAX_TILT))
     assert done == sorted(done) and done[-1] == len(cone_set[0])
     return backend.get(transport.dose())
 
@@ -75,13 +77,14 @@ def test_one_cone_agrees_with_the_oracle(backend, direction):
     assert_allclose(dose, expected, rtol=0, atol=2e-6 * expected.max())
 
 
+@pytest.mark.parametrize("projection", [NEAR, FAR], ids=["near", "far"])
 @pytest.mark.parametrize("backend", TWINS, indirect=True)
-def test_transport_agrees_with_numba_everywhere(backend):
+def test_transport_agrees_with_numba_everywhere(backend, projection):
     rng = np.random.default_rng(11)
     density = body(rng)
     released, cone_set = beam(rng, density), cones(rng)
-    expected = swept(CPU, density, *released, cone_set)
-    dose = swept(backend, density, *released, cone_set)
+    expected = swept(CPU, density, *released, cone_set, projection)
+    dose = swept(backend, density, *released, cone_set, projection)
     # the target for twins is 1e-4 of the maximum; both round float32 sums of 40 cones
     assert_allclose(dose, expected, rtol=0, atol=2e-6 * expected.max())
     # small doses, too: in voxels of air, where a step is short and a difference of fluences becomes a dose

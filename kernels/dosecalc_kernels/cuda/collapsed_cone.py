@@ -227,7 +227,9 @@ def _matter(launcher: Launcher, turned: DeviceArray) -> tuple[DeviceArray, Devic
     matter = launcher.empty((*turned.shape, 2), np.float32)
     matter[..., 0] = least
     matter[..., 1] = np.float32(1) / least
-    return matter, launcher.put(_row_ends(launcher.get(_blocks_with_matter(launcher, turned))), np.int32)
+    return matter, launcher.put(
+        _row_ends(launcher.get(_blocks_with_matter(launcher, turned)), turned.shape[2]), np.int32
+    )
 
 
 def _blocks_with_matter(launcher: Launcher, turned: DeviceArray) -> DeviceArray:
@@ -238,9 +240,9 @@ def _blocks_with_matter(launcher: Launcher, turned: DeviceArray) -> DeviceArray:
     return padded.reshape(n0 * n1, -1, _BLOCK).any(-1)
 
 
-def _row_ends(blocks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First voxel of each row and the one past its last: whole blocks, (0, 0) for empty rows."""
+def _row_ends(blocks: NDArray[np.bool_], row_length: int) -> NDArray[np.int64]:
+    """First voxel of each row and the one past its last: whole blocks within the row, (0, 0) for empty rows."""
     some = np.asarray(blocks.any(-1))
     first = blocks.argmax(-1)
     past = blocks.shape[-1] - blocks[:, ::-1].argmax(-1)
-    return np.where(some[:, None], np.stack([first, past], -1) * _BLOCK, 0)
+    return np.where(some[:, None], np.minimum(np.stack([first, past], -1) * _BLOCK, row_length), 0)

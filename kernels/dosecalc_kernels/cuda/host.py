@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Sequence
 from functools import cache
@@ -32,6 +33,7 @@ _SHIM = Path(__file__).with_name("host_shim.h")
 _OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 _GUARD = 256  # bytes on both sides of every array
 _POISON = 0xFF  # NaN as a float, -1 as an integer
+_ONE_AT_A_TIME = threading.Lock()  # the shim keeps the indices of the running thread in variables of the library
 ORDERS = {"forward": 0, "backward": 1, "strewn": 2}
 
 
@@ -174,9 +176,12 @@ class HostLauncher(Launcher):
             *(v.ctypes.data if isinstance(v, np.ndarray) else ctypes.addressof(v) for v in values)
         )
         dims = (ctypes.c_uint * 6)(*grid, *block)
-        if library[f"dosecalc_launch_{kernel}"](dims, shared_bytes, self._order, pointers):
-            library.dosecalc_error.restype = ctypes.c_char_p
-            raise DeviceFault("DEVICE_FAILED", f"{source.name}.cu, {kernel}: {library.dosecalc_error().decode()}")
+        library.dosecalc_error.restype = ctypes.c_char_p
+        with _ONE_AT_A_TIME:
+            failed = library[f"dosecalc_launch_{kernel}"](dims, shared_bytes, self._order, pointers)
+            what = library.dosecalc_error().decode()
+        if failed:
+            raise DeviceFault("DEVICE_FAILED", f"{source.name}.cu, {kernel}: {what}")
         self.synchronise()
 
 
