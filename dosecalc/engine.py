@@ -14,11 +14,12 @@ import numpy as np
 import dosecalc
 from dosecalc.devices import device_errors, open_devices, with_room
 from dosecalc.dose import BeamDose, Dose
-from dosecalc.errors import GeometryError, InputError
+from dosecalc.errors import GeometryError, InputError, PatientError
 from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine import Machine, MachineMapping
 from dosecalc.machine.model import Energy
+from dosecalc.patient.bolus import check_boluses, with_boluses
 from dosecalc.patient.model import Patient
 from dosecalc.patient.resample import patient_on_grid
 from dosecalc.patient.ssd import central_axis_ssd_mm
@@ -126,7 +127,9 @@ def compute_dose(
     PlanError
         An element of the plan is not modelled; nothing was computed.
     MachineError
-        No machine model fits a beam.
+        No machine model fits a beam, or it lacks a wedge or tray of one.
+    PatientError
+        A bolus of a beam is not there or has no density.
     InputError
         ``ARC_TOLERANCE``, and what `choose` raises.
     GeometryError
@@ -140,20 +143,25 @@ def compute_dose(
     start = time.perf_counter()
     settings = _checked(settings)
     assignment = _assign(plan, machine)
+    _check_boluses(plan, patient)
     devices = open_devices(settings.device, settings.engine, ENGINES[settings.engine].devices)
     compiled = threads.warm_up()
     with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
-        whole, window = _cover_patient(grid, patient)
+        whole, window = _cover_patient(grid, with_boluses(patient, _all_boluses(plan)))
         devices, warnings = with_room(devices, CollapsedCone.device_bytes(whole.shape))
-        prepared_patient = patient_on_grid(patient, whole)
-        engines = spread(devices, len(devices), lambda device, _: _engine(prepared_patient, settings, device))
-        beams = _beams(engines, plan, assignment, window, patient, progress, cancelled or _never)
+        stopwatch: dict[str, float] = {}
+
+        def engines_with(boluses: frozenset[int]) -> list[CollapsedCone]:
+            on_grid = patient_on_grid(with_boluses(patient, boluses), whole)
+            return spread(devices, len(devices), lambda device, _: _engine(on_grid, settings, device))
+
+        beams = _beams(engines_with, stopwatch, plan, assignment, window, patient, progress, cancelled or _never)
         total = np.zeros(grid.shape, np.float32)
         for b in beams:
             total += b.dose_gy
     machines = {m.name: m.sha256 for _, m, _ in assignment}
-    seconds = {**_sum_of_seconds(engines), "total": time.perf_counter() - start - compiled, "compile": compiled}
+    seconds = {**stopwatch, "total": time.perf_counter() - start - compiled, "compile": compiled}
     return Dose(
         grid=grid,
         total_gy=total,
@@ -164,7 +172,7 @@ def compute_dose(
         machine_sha256=", ".join(machines.values()),
         provenance=_provenance(patient, settings, devices),
         seconds=seconds,
-        warnings=(*warnings, *_ssd_warnings(plan, patient)),
+        warnings=(*warnings, *_ssd_warnings(plan, patient), *_bolus_warnings(plan, patient)),
     )
 
 
@@ -209,10 +217,33 @@ def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> Collap
     return CollapsedCone(patient, _numerics(settings), device)
 
 
-def _sum_of_seconds(engines: list[CollapsedCone]) -> dict[str, float]:
-    """Seconds by step, of all devices together."""
-    steps = dict.fromkeys(step for e in engines for step in e.stopwatch.seconds)
-    return {step: sum(e.stopwatch.seconds.get(step, 0.0) for e in engines) for step in steps}
+def _add_seconds(stopwatch: dict[str, float], engines: list[CollapsedCone]) -> None:
+    """Add up seconds by step, of all devices together."""
+    for engine in engines:
+        for step, seconds in engine.stopwatch.seconds.items():
+            stopwatch[step] = stopwatch.get(step, 0.0) + seconds
+
+
+def _boluses(beam: Beam) -> frozenset[int]:
+    return frozenset(b.structure_number for b in beam.accessories.boluses)
+
+
+def _all_boluses(plan: Plan) -> frozenset[int]:
+    return frozenset().union(*map(_boluses, plan.beams))
+
+
+def _check_boluses(plan: Plan, patient: Patient) -> None:
+    for beam in plan.beams:
+        try:
+            check_boluses(patient, _boluses(beam))
+        except PatientError as error:
+            where = {**error.where, "beam": beam.label}
+            raise PatientError(error.reason, f"Beam {beam.label}: {error.message}", **where) from None
+
+
+def _bolus_warnings(plan: Plan, patient: Patient) -> list[str]:
+    used = _all_boluses(plan)
+    return [f"No beam uses the bolus {b.name!r}; it is left out." for b in patient.boluses if b.number not in used]
 
 
 def _assign(plan: Plan, machine: Machine | MachineMapping) -> list[tuple[Beam, Machine, Energy]]:
@@ -270,7 +301,8 @@ def _cover_patient(grid: Grid, patient: Patient) -> tuple[Grid, tuple[slice, sli
 
 
 def _beams(
-    engines: list[CollapsedCone],
+    engines_with: Callable[[frozenset[int]], list[CollapsedCone]],
+    stopwatch: dict[str, float],
     plan: Plan,
     assignment: list[tuple[Beam, Machine, Energy]],
     window: tuple[slice, slice, slice],
@@ -278,7 +310,7 @@ def _beams(
     progress: ProgressCallback | None,
     cancelled: CancelCheck,
 ) -> list[BeamDose]:
-    """Dose of every beam, in the plan's order, shared between the engines."""
+    """Dose of every beam, in the plan's order; those with the same boluses are shared between the engines."""
     reached = [0.0] * len(assignment)
     lock = threading.Lock()
 
@@ -304,7 +336,17 @@ def _beams(
         report(1.0, "done")
         return BeamDose(beam.number, beam.name, dose, mu, facts)
 
-    return spread(engines, len(assignment), compute)
+    done: dict[int, BeamDose] = {}
+    for boluses in dict.fromkeys(_boluses(beam) for beam, _, _ in assignment):
+        members = [n for n, (beam, _, _) in enumerate(assignment) if _boluses(beam) == boluses]
+        engines = engines_with(boluses)
+
+        def compute_member(engine: CollapsedCone, k: int, members: list[int] = members) -> BeamDose:
+            return compute(engine, members[k])
+
+        done.update(zip(members, spread(engines, len(members), compute_member), strict=True))
+        _add_seconds(stopwatch, engines)
+    return [done[n] for n in range(len(assignment))]
 
 
 def _ssd(beam: Beam, patient: Patient) -> float | None:

@@ -18,6 +18,7 @@ from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.cones import ConeSet, build_cones
+from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.modifiers import modified_maps
@@ -92,7 +93,9 @@ class CollapsedCone:
         density, material = patient.density.values, patient.material
         self._density = self.device.put(density)
         self._material = self.device.put(material)
-        self._release = self.device.put(np.where(density > VACUUM_G_CM3, material.astype(np.int16), np.int16(-1)))
+        release = np.where(density > VACUUM_G_CM3, material.astype(np.int16), np.int16(-1))
+        self._release = self.device.put(release)
+        self._electrons = ElectronDose(self.grid, density, release)
         self._add_terma = self.device.kernel("add_terma")
         dx, dy, dz = self.grid.spacing_mm
         self._transport = self.device.kernel("ConeTransport")(density, (dx / 10, dy / 10, dz / 10))
@@ -127,11 +130,12 @@ class CollapsedCone:
         total = n_views * 0.2 + len(groups)
         done = 0.0
         dose = self.device.zeros(self.grid.shape, np.float32)
+        electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
         for group in groups:
             kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
             for view in group.views:
                 _stop_if(cancelled)
-                self._trace(beam, view, machine, energy, spectral, basis, kerma, scerma)
+                self._trace(beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
                 done += 0.2
                 progress(done / total, "ray tracing")
             with self.stopwatch.measure("transport"):
@@ -149,7 +153,10 @@ class CollapsedCone:
             "kernel_fit_residual_percent": f"{100 * _residual(cones, spectral):.2f}",
         }
         with self.stopwatch.measure("transport"):
-            return self.device.get(dose), facts
+            result = self.device.get(dose)
+        if energy.electrons is not None:
+            result += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
+        return result, facts
 
     def _prepare(self, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
@@ -178,14 +185,17 @@ class CollapsedCone:
         basis: tuple[Any, Any],
         kerma: Any,
         scerma: Any,
+        electrons: NDArray[np.float32],
     ) -> None:
+        """Add what a view releases, and the dose of the electrons that come with it where there is no wedge plate."""
         with self.stopwatch.measure("fluence"):
             pitch = self.settings.fluence_pitch_mm
             parts = list(modified_maps(beam, view, machine, energy, pitch, spectral))
         rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
         source = source_patient_mm(view.isocentre_patient_mm, rotation, machine.sad_mm)
         with self.stopwatch.measure("terma"):
-            for fluence, behind in parts:
+            for part in parts:
+                fluence, behind = part.fluence, part.spectral
                 self._add_terma(
                     kerma, scerma, basis[0], basis[1], self._release,
                     np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm),
@@ -197,6 +207,10 @@ class CollapsedCone:
                     behind.release_kerma.astype(np.float32), behind.release_scerma.astype(np.float32),
                     np.array(behind.softening),
                 )  # fmt: skip
+        with self.stopwatch.measure("electrons"):
+            for fluence, behind in parts:
+                if behind is spectral:
+                    self._electrons.add(electrons, fluence, energy, source, rotation, machine.sad_mm)
 
     def _sweep(self, beam: Beam, group: TransportGroup, machine: Machine, cones: ConeSet) -> Iterator[int]:
         """Sweep some cones at a time, yielding how many are done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -32,6 +32,25 @@ _EXACT_AT_G_CM2 = 10.0
 _ROUNDING_MM = 0.5
 #: wedge angles and orientations that differ by less are the same, degrees
 _SAME_DEG = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class FilteredMap:
+    """A fluence map with the spectrum that it has.
+
+    Parameters
+    ----------
+    fluence : FluenceMap
+        In front of a plate, where there is one.
+    spectral : SpectralModel
+        What it releases behind it.
+    transmission : float or None
+        Energy released in water at 10 cm depth behind the plate over that without; None where there is no plate.
+    """
+
+    fluence: FluenceMap
+    spectral: SpectralModel
+    transmission: float | None = None
 
 
 def find_plate(wedge: Wedge, beam: Beam, machine: Machine) -> WedgePlate:
@@ -154,7 +173,7 @@ def attenuation_per_mm(plate: WedgePlate, energies_mev: FloatArray) -> FloatArra
 
 def behind_plate(
     fluence: FluenceMap, plate: WedgePlate, wedge: Wedge, machine: Machine, energy: Energy, spectral: SpectralModel
-) -> list[tuple[FluenceMap, SpectralModel]]:
+) -> list[FilteredMap]:
     """Fluence behind a plate as maps that each have a spectrum of their own; what they release adds up.
 
     The rays' thickness lies between two of a few classes. Each ray's fluence is split over both, with the shares that
@@ -180,7 +199,8 @@ def behind_plate(
     for node, share in zip(classes, _shares(path, classes, mu, released), strict=True):
         values = fluence.values * share * gain
         if values.max() > 0:
-            parts.append((replace(fluence, values=values), _hardened(spectral, mu * node)))
+            through = float((released * np.exp(-mu * node)).sum() / released.sum())
+            parts.append(FilteredMap(replace(fluence, values=values), _hardened(spectral, mu * node), through))
     return parts
 
 

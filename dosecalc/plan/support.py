@@ -113,7 +113,6 @@ def _of_beam(beam: Beam) -> Iterator[Refusal]:
         yield _of_modifier(beam, modifier)
     yield from _of_wedges(beam)
     yield from _of_blocks(beam)
-    yield from _not_yet(beam)
     yield from _of_aperture(beam)
     yield from _of_motion(beam)
 
@@ -165,17 +164,6 @@ def _of_blocks(beam: Beam) -> Iterator[Refusal]:
         yield Refusal("BLOCK_NOT_SUPPORTED", beam.label, f"{len(apertures)} aperture blocks at once")
     if beam.accessories.block_tray_factor == 0.0:
         yield Refusal("TRAY_NOT_SUPPORTED", beam.label, "a tray factor of 0")
-
-
-def _not_yet(beam: Beam) -> Iterator[Refusal]:
-    for wedge in beam.accessories.wedges:
-        yield _of_modifier(beam, Modifier("WEDGE", wedge.name, {"type": wedge.kind, "angle": f"{wedge.angle_deg:g}"}))
-    for block in beam.accessories.blocks:
-        yield _of_modifier(beam, Modifier("BLOCK", block.name, {"type": block.kind}))
-    if beam.accessories.block_tray_factor not in (None, 1.0):
-        yield _of_modifier(beam, Modifier("TRAY"))
-    for bolus in beam.accessories.boluses:
-        yield _of_modifier(beam, Modifier("BOLUS", bolus.label))
 
 
 def _of_aperture(beam: Beam) -> Iterator[Refusal]:
