@@ -106,3 +106,34 @@ def released_energy(
         kerma[iz, iy, ix] = phi * (survive * release_kerma[m]).sum()
         scerma[iz, iy, ix] = phi * (survive * release_scerma[m]).sum()
     return kerma, scerma
+
+
+def transmission(
+    along, across, jaw_along, jaw_across, jaw_transmission, pair_of_row, closed,
+    leaf_start, leaf_end, tip_mm, tip_share, weight, samples,
+):  # fmt: skip
+    """Mean transmission of collimators by many moments of the segment: see the contract's ``add_transmission``."""
+    out = np.zeros((len(across), len(along)))
+    for t in (np.arange(samples) + 0.5) / samples:
+        seen = np.ones_like(out)
+        for jaw, through, where in (
+            (jaw_along, jaw_transmission[:2], along[None, :]),
+            (jaw_across, jaw_transmission[2:], across[:, None]),
+        ):
+            lower, upper = jaw[0] + (jaw[1] - jaw[0]) * t
+            seen = seen * (1 - (1 - through[0]) * (where <= lower) - (1 - through[1]) * (where >= upper))
+        for layer in range(len(tip_mm)):
+            ends = leaf_start[layer] + (leaf_end[layer] - leaf_start[layer]) * t
+            function = np.zeros_like(out)
+            for tip, share in zip(tip_mm[layer], tip_share[layer], strict=True):
+                pairs = pair_of_row[layer]
+                lower, upper = ends[pairs, 0] - tip, ends[pairs, 1] + tip
+                is_open = (along > lower[..., None]) & (along < upper[..., None]) & (pairs >= 0)[..., None]
+                how_many = is_open.sum(0)
+                none, one = closed[layer, 0][:, None], closed[layer, 1][:, None]
+                alone = (pairs[0] == pairs[1])[:, None]
+                partly = np.where(alone, none, one)
+                function += share * np.choose(how_many, [none * np.ones_like(out), partly * np.ones_like(out), 1.0])
+            seen = seen * function
+        out += seen
+    return weight * out / samples

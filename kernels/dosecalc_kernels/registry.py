@@ -28,8 +28,6 @@ KERNELS = {
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
 }
-#: what a caller may ask for
-CHOICES = ("cpu", "cuda", "auto")
 
 
 class Backend:
