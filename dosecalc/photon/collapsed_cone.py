@@ -208,9 +208,9 @@ class CollapsedCone:
                     np.array(behind.softening),
                 )  # fmt: skip
         with self.stopwatch.measure("electrons"):
-            for fluence, behind in parts:
-                if behind is spectral:
-                    self._electrons.add(electrons, fluence, energy, source, rotation, machine.sad_mm)
+            for part in parts:
+                if part.spectral is spectral:
+                    self._electrons.add(electrons, part.fluence, energy, source, rotation, machine.sad_mm)
 
     def _sweep(self, beam: Beam, group: TransportGroup, machine: Machine, cones: ConeSet) -> Iterator[int]:
         """Sweep some cones at a time, yielding how many are done."""

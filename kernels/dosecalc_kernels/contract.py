@@ -217,6 +217,50 @@ def add_terma(
     ...
 
 
+def add_contamination(
+    dose: Float32Array,
+    density: Float32Array,
+    release_index: NDArray[np.int16],
+    origin_mm: FloatArray,
+    spacing_mm: FloatArray,
+    source_mm: FloatArray,
+    bld_from_grid: FloatArray,
+    sad_mm: float,
+    values: FloatArray,
+    map_origin_mm: FloatArray,
+    map_pitch_mm: float,
+    surface_dose: float,
+    depth_gcm2: float,
+    limit_gcm2: float,
+) -> None:
+    """Add the dose of contamination electrons: ``surface_dose F (SAD / r)^2 exp(-L / depth)``.
+
+    F is the map at the voxel's place in the isocentre plane (bilinear), L the mass path along the straight ray from the
+    edge of the grid to the voxel's centre, r the distance from the source (docs/beam-model.md).
+
+    Parameters
+    ----------
+    dose : float32 [z, y, x]
+        Changed in place, in the unit of ``surface_dose``.
+    density : float32 [z, y, x]
+        g/cm3.
+    release_index : int16 [z, y, x]
+        Negative: no dose (air).
+    origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm
+        As in `add_terma`.
+    values : float64 [rows, columns]
+        Electrons at the isocentre plane; none beyond the outermost pixel centres.
+    map_origin_mm : float64 [2]
+        Centre (x, y) of the first pixel.
+    surface_dose : float
+    depth_gcm2 : float
+        Mass path within which the dose falls to 1/e.
+    limit_gcm2 : float
+        Beyond this mass path there are no electrons.
+    """
+    ...
+
+
 def cone_transport(
     kerma: Float32Array,
     scerma: Float32Array,
@@ -411,8 +455,6 @@ def gamma_of_points(
     reference: FloatArray,
     points: IntArray,
     dose: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
     node_z: FloatArray,
     node_y: FloatArray,
     node_x: FloatArray,
@@ -436,10 +478,9 @@ def gamma_of_points(
     ----------
     reference : float64 [mz, my, mx]
     points : int64 [n]
-        Flat indices into ``reference`` of the points wanted.
-    dose, low, high : float64
-        The evaluated distribution [nz, ny, nx], and the least and greatest corner of each of its cells
-        [max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)].
+        Flat indices into ``reference`` of the points wanted, rising.
+    dose : float64 [nz, ny, nx]
+        The evaluated distribution.
     node_z, node_y, node_x : float64 [nz], [ny], [nx]
         Positions of the evaluated nodes, mm, rising.
     per_cell : float64 [3]
