@@ -56,9 +56,7 @@ def isodose_angle(machine: Machine, energy: Energy, wedge: Wedge) -> float:
     dose = compute_dose(water, plan, machine, DoseSettings(grid=grid)).total_gy
     profile = dose[:, :, 20:22].mean(2)  # [z, depth]
     z, depth = grid.z_mm, grid.y_mm
-    at = DEPTH_MM - 10 <= depth
-    at &= depth <= DEPTH_MM + 10
-    through = np.exp(np.interp(DEPTH_MM, depth[at], np.log(_at(profile, z, 0.0)[at])))
+    through = np.exp(np.interp(DEPTH_MM, depth, np.log(_at(profile, z, 0.0))))
     half = HALF_FIELD_MM / 2
     tilted = []
     for place in (-half, half):
