@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.machine.model import Energy, spectrum_nodes
-from dosecalc.photon.kernel import collision_fraction
+from dosecalc.photon.kernel import collision_fraction, hardening_weights
 from dosecalc.photon.tables import attenuation_table
 
 FloatArray = NDArray[np.float64]
@@ -33,7 +33,8 @@ class SpectralModel:
     combination_error : float
         Largest relative error of that in the effective attenuation of a material, after 10 g/cm2.
     release_kerma, release_scerma : float64 [materials, n]
-        Gy per (photon/cm2) of the whole spectrum at the point, before attenuation.
+        Gy per (photon/cm2) of the whole spectrum at the point, before attenuation, each energy with its weight of
+        `hardening_weights`.
     softening : (a, b, c)
     """
 
@@ -60,6 +61,7 @@ def spectral_model(energy: Energy, materials: tuple[str, ...], quantity: str) ->
     table = attenuation_table()
     basis = np.array([table.coefficients(m, energies)[0] for m in BASIS])
     fraction = collision_fraction(energies)
+    weight_kerma, weight_scerma = hardening_weights(energies, photons * energies)
     mu_water, tr_water = table.coefficients("water", energies)
     combination, kerma, scerma, errors = [], [], [], []
     weight = photons * energies * np.exp(-5 * mu_water)
@@ -71,8 +73,8 @@ def spectral_model(energy: Energy, materials: tuple[str, ...], quantity: str) ->
         errors.append(_effective_error(weight, mu, c @ basis))
         mu_r, ratio = (mu, tr / mu / (tr_water / mu_water)) if quantity == "medium" else (mu_water, np.ones_like(mu))
         terma = photons * energies * mu_r * GY_PER_MEV_G
-        kerma.append(terma * fraction * ratio)
-        scerma.append(terma * (1 - fraction * ratio))
+        kerma.append(weight_kerma * terma * fraction * ratio)
+        scerma.append(weight_scerma * terma * (1 - fraction * ratio))
     return SpectralModel(
         basis,
         np.array(combination),
