@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dosecalc.cli.machine_fit import fit
 from dosecalc.cli.options import json_flag
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 _HANGING = 6 * " "
 
 
-@click.group(short_help="List or show the machine models.")
+@click.group(short_help="List, show or fit machine models.")
 def machine() -> None:
-    """List the machine models, or show one with the sources of its numbers."""
+    """List the machine models, show one with the sources of its numbers, or fit one to measurements."""
+
+
+machine.add_command(fit)
 
 
 @machine.command("list")

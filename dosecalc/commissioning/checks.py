@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from dosecalc.commissioning.curves import Curve
+from dosecalc.commissioning.curves import Curve, FloatArray
 from dosecalc.commissioning.formats.folder import LeftOut
 from dosecalc.commissioning.formats.text import refuse
 from dosecalc.commissioning.shape import by_position, depth_of_maximum_mm, field_edges
@@ -185,7 +185,7 @@ def _depth_dose(curve: Curve, _machine: Machine) -> _Found:
     return None
 
 
-def _largest_rise(depth: np.ndarray, value: np.ndarray, top_mm: float) -> float:  # type: ignore[type-arg]
+def _largest_rise(depth: FloatArray, value: FloatArray, top_mm: float) -> float:
     fall = value[depth >= top_mm]
     return float((fall - np.minimum.accumulate(fall)).max())
 

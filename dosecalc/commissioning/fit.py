@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -38,7 +38,7 @@ class FitSettings:
         CPU threads, 0 for all.
     """
 
-    uncertainty: Uncertainty = Uncertainty()
+    uncertainty: Uncertainty = field(default_factory=Uncertainty)
     fine: Resolution = FINE
     coarse: Resolution = COARSE
     most_steps: int = _MOST_STEPS
@@ -228,9 +228,9 @@ class _Fit:
         base = self._samplers(self._coarse, self._model(x), "derivatives")
         reference = self._residuals(base)
         columns = []
+        _, upper = self._scaled_bounds()
         for j, parameter in enumerate(self.parameters):
             step = parameter.step / parameter.prior
-            lower, upper = self._scaled_bounds()
             step = -step if x[j] + step > upper[j] else step
             moved = x.copy()
             moved[j] += step

@@ -29,12 +29,15 @@ class Uncertainty:
     Parameters
     ----------
     dose : float
-        Share of the curve's largest value.
+        Share of the value itself: readings, detector, and what the engine is good for.
+    floor : float
+        Share of the curve's largest value, which counts where the dose is low.
     position_mm : float
         Of the detector, mm: counts where the dose is steep.
     """
 
     dose: float = 0.005
+    floor: float = 0.002
     position_mm: float = 0.5
 
 
@@ -98,7 +101,7 @@ def _shifted(curve: Curve, by_mm: float) -> Curve:
 
 
 def _sigma(curve: Curve, uncertainty: Uncertainty) -> FloatArray:
-    dose = np.full(len(curve.value), uncertainty.dose * float(curve.value.max()))
+    dose = np.hypot(uncertainty.dose * curve.value, uncertainty.floor * float(curve.value.max()))
     if curve.kind == "output_factors":
         return dose
     position, value = by_position(curve)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 import dosecalc
+from dosecalc.outputs.page_parts import STYLE, coloured, table
 from dosecalc.outputs.validation_plots import draw_case
 from dosecalc.validation.run import CaseResult, summary_line
 from dosecalc.validation.tables import OVERVIEW_HEADINGS, overview_rows
@@ -17,17 +18,7 @@ _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>dosecalc beside Monte Carlo</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2.5rem; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #d9dee3; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }}
-.missed {{ color: #b91c1c; font-weight: 600; }} .pass {{ color: #15803d; }}
-img {{ max-width: 100%; }}
-footer {{ margin-top: 3rem; color: #52606d; }}
-</style>
+<style>{style}</style>
 </head>
 <body>
 <h1>dosecalc beside Monte Carlo</h1>
@@ -58,6 +49,7 @@ def validation_page(results: Sequence[CaseResult]) -> str:
     return _PAGE.format(
         summary=escape(summary_line(results)),
         version=escape(dosecalc.__version__),
+        style=STYLE,
         overview=_overview(results),
         cases="\n".join(_case(r) for r in results),
     )
@@ -67,8 +59,8 @@ def _overview(results: Sequence[CaseResult]) -> str:
     rows = []
     for name, *figures, verdict in overview_rows(results):
         link = f'<a href="#{escape(name)}">{escape(name)}</a>'
-        rows.append([link, *map(escape, figures), _coloured(verdict)])
-    return _table(OVERVIEW_HEADINGS, rows)
+        rows.append([link, *map(escape, figures), coloured(verdict)])
+    return table([escape(h) for h in OVERVIEW_HEADINGS], rows)
 
 
 def _case(result: CaseResult) -> str:
@@ -78,7 +70,7 @@ def _case(result: CaseResult) -> str:
             escape(v.target.name),
             "–" if v.value is None else f"{v.value:.2f} {v.target.unit}",
             escape(v.target.rule),
-            _coloured({True: "pass", False: "MISSED", None: "–"}[v.met]),
+            coloured({True: "pass", False: "MISSED", None: "–"}[v.met]),
         ]
         for v in result.verdicts
     ]
@@ -89,16 +81,6 @@ def _case(result: CaseResult) -> str:
         ssd=case.ssd_cm,
         mev=case.highest_mev,
         spectrum=escape(case.header.spectrum.name),
-        targets=_table(("target", "value", "limit", "verdict"), rows) if rows else "<p>No target is set for it.</p>",
+        targets=table(("target", "value", "limit", "verdict"), rows) if rows else "<p>No target is set for it.</p>",
         picture=base64.b64encode(draw_case(result)).decode(),
     )
-
-
-def _coloured(verdict: str) -> str:
-    return f'<span class="{escape(verdict.lower())}">{escape(verdict)}</span>'
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'

@@ -33,12 +33,18 @@ class Measurements:
     curves : tuple of Curve
     left_out : tuple of LeftOut
     sha256 : dict of file name to hexadecimal hash
-        Of every file that gave a curve.
+        Of every file that was read.
     """
 
     curves: tuple[Curve, ...]
     left_out: tuple[LeftOut, ...]
     sha256: dict[str, str]
+
+    @property
+    def used_sha256(self) -> dict[str, str]:
+        """Hashes of the files that gave the curves."""
+        used = {c.file for c in self.curves}
+        return {file: sha256 for file, sha256 in self.sha256.items() if file in used}
 
     def of_quality(self, energy_mv: float, fluence_mode: str, *, assume_energy: bool) -> Measurements:
         """The curves of one beam quality.
