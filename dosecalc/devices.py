@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from dosecalc_kernels.errors import DeviceFault
 from dosecalc_kernels.registry import Backend, backend, cuda_devices
 
 _LOG = logging.getLogger("dosecalc.device")
-#: what a computation may ask for; ``cuda:N`` names one of several CUDA devices
-CHOICES = ("cpu", "cuda", "auto")
+#: what a computation may ask for
+NAMES = re.compile(r"cpu|cuda(:\d+)?|auto")
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ def found_devices() -> tuple[Device, ...]:
     """What can compute on this machine, the CPU first."""
     gpus = (Device("cuda", name, *about) for name, about in cuda_devices().items())
     return (_cpu(), *gpus)
+
+
+def why_no_gpu() -> str:
+    """Why no GPU can be used, for a person; empty where one can."""
+    try:
+        backend("cuda")
+    except DeviceFault as fault:
+        return fault.message
+    return ""
 
 
 def _cpu() -> Device:

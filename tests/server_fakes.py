@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dosecalc.errors import Cancelled, PlanError
+from dosecalc.errors import Cancelled, DeviceError, PlanError
 from dosecalc_server.tasks import Task, TaskProgress, write_result
 
 SHAPE = (3, 4, 5)
@@ -119,6 +119,12 @@ def _memory(task: Task, seconds: float, progress: object, cancelled: object) -> 
     np.empty(1 << 60, np.uint8)
 
 
+def _fault(task: Task, seconds: float, progress: object, cancelled: object) -> None:
+    """A CUDA device that fails, and is then lost to this process: the next task in it would fail as well."""
+    _ACTIONS["finish"] = _fault
+    raise DeviceError("DEVICE_FAILED", "CUDA device 0: cudaErrorIllegalAddress")
+
+
 _ACTIONS: dict[str, Callable[..., None]] = {
     "finish": _finish,
     "slow": _slow,
@@ -130,4 +136,5 @@ _ACTIONS: dict[str, Callable[..., None]] = {
     "print": _print,
     "full": _full,
     "memory": _memory,
+    "fault": _fault,
 }

@@ -239,7 +239,7 @@ NOWHERE = "0" * 64
         ("request.heterogeneity", {"heterogeneity": "none"}),
         ("request.arc_tolerance_deg", {"arc_tolerance_deg": 0.1}),
         ("request.arc_tolerance_deg", {"arc_tolerance_deg": float("nan")}),
-        ("request.device", {"device": "cuda"}),
+        ("request.device", {"device": "tpu"}),
         ("request.threads", {"threads": -1}),
         ("request.hu_curve", {"hu_curve": "/etc/passwd"}),
         ("request.hu_curve", {"hu_curve": ".."}),

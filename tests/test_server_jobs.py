@@ -155,6 +155,13 @@ def test_a_machine_that_is_too_small_is_resource_exhausted(
     assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
 
 
+def test_a_device_that_fails_fails_the_job_and_the_next_one_gets_a_fresh_process(client: Client, study: str) -> None:
+    with pytest.raises(DosecalcApiError) as caught:
+        client.wait(client.submit(request(study, "fault")).name)
+    assert caught.value.reason == "DEVICE_FAILED"
+    assert client.wait(client.submit(request(study)).name).state == dose_pb2.JOB_STATE_SUCCEEDED
+
+
 def test_a_library_that_prints_does_not_disturb_the_worker(client: Client, study: str) -> None:
     assert client.wait(client.submit(request(study, "print")).name).state == dose_pb2.JOB_STATE_SUCCEEDED
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dosecalc.cli.options import BoxType, Point, SpacingType, json_flag, names_of, tls_client_options
+from dosecalc.cli.options import BoxType, DeviceType, Point, SpacingType, json_flag, names_of, tls_client_options
 from dosecalc.errors import InputError, MachineError
 from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES
 
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 )
 @click.option("--hu-curve", default="", metavar="NAME|FILE", help="HU calibration curve.  [default: generic-120kvp]")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", show_default=True, help="Where to compute."
+    "--device", type=DeviceType(), default="auto", show_default=True, help="Where to compute; auto: a GPU, or the CPU."
 )
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, metavar="N", help="CPU threads.  [default: all]")
 @click.option("--server", metavar="HOST:PORT", help="Compute on this dosecalc server instead of here.")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dosecalc.devices import NAMES
 from dosecalc.errors import InputError
 from dosecalc.photon.engines import ENGINES
 
@@ -40,6 +41,18 @@ class SpacingType(click.ParamType[Point]):
                 field="grid",
             )
         return numbers[0], numbers[1], numbers[2]
+
+
+class DeviceType(click.ParamType[str]):
+    """``cpu``, ``cuda``, ``cuda:N`` or ``auto``."""
+
+    name = "cpu|cuda|cuda:N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it is."""
+        if not NAMES.fullmatch(str(value)):
+            self.fail(f"{value!r} is no device: choose cpu, cuda (all GPUs), cuda:N (one of them) or auto.", param, ctx)
+        return str(value)
 
 
 class BoxType(click.ParamType[tuple[Point, Point]]):

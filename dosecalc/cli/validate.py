@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dosecalc.cli.options import DeviceType
+
 if TYPE_CHECKING:
     from dosecalc.validation import CaseResult
 
@@ -23,7 +25,7 @@ _WIDTH = 100
     help="Folder with Monte Carlo cases, or with a folder montecarlo of them.  [default: the cases that are shipped]",
 )
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", show_default=True, help="Where to compute."
+    "--device", type=DeviceType(), default="auto", show_default=True, help="Where to compute; auto: a GPU, or the CPU."
 )
 @click.option(
     "--case", "names", multiple=True, metavar="NAME", help="Only cases whose name begins so; may be repeated."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import dosecalc
 import dosecalc_kernels
+from dosecalc.devices import found_devices
 from dosecalc.errors import MachineError
 from dosecalc.machine import MachineSummary, list_machines
 from dosecalc.patient.hu import list_curves
@@ -17,7 +17,7 @@ from dosecalc_api.v1 import info_pb2, machine_pb2
 from dosecalc_server.request import JobRequest
 
 #: what the engine is made of; compiled caches are not
-_ENGINE_FILES = (".py", ".yaml", ".json", ".csv", ".npz", ".cu", ".cuh")
+_ENGINE_FILES = (".py", ".yaml", ".json", ".csv", ".npz", ".cu", ".cuh", ".h")
 
 
 def _choices(kind: engines.EngineKind, option: str) -> list[info_pb2.EngineChoice]:
@@ -63,7 +63,11 @@ class Catalogue:
     def of_this_machine(cls) -> Catalogue:
         """The shipped machine models and the devices found here."""
         machines = tuple(sorted(list_machines(), key=lambda m: m.name))
-        return cls(machines, (_cpu(),), list_curves(), _engine_hash())
+        devices = tuple(
+            info_pb2.DeviceInfo(kind=d.kind, description=d.description, units=d.units, memory_bytes=d.memory_bytes)
+            for d in found_devices()
+        )
+        return cls(machines, devices, list_curves(), _engine_hash())
 
     @property
     def device_names(self) -> tuple[str, ...]:
@@ -118,16 +122,3 @@ def _engine_hash() -> str:
                 if file.is_file() and file.suffix in _ENGINE_FILES:
                     found.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return found.hexdigest()
-
-
-def _cpu() -> info_pb2.DeviceInfo:
-    model = "CPU"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return info_pb2.DeviceInfo(kind="cpu", description=model, units=threads, memory_bytes=memory)

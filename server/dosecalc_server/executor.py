@@ -51,8 +51,13 @@ class WorkerProcess:
         asked_at: float | None = None
         while True:
             answer = self._answer(process)
-            if answer is not None and _handle(answer, progress):
-                return
+            try:
+                if answer is not None and _handle(answer, progress):
+                    return
+            except errors.DeviceError as error:
+                if error.reason == "DEVICE_FAILED":
+                    self._kill()  # after a fault a CUDA device is lost to the process that met it
+                raise
             if asked_at is None and cancelled():
                 asked_at = time.monotonic()
                 self._send(process, {"cancel": True})

@@ -47,6 +47,23 @@ def silence_libraries(log: FilteringBoundLogger | None = None) -> None:
     root.setLevel(logging.WARNING)
 
 
+def tell_of_devices(log: FilteringBoundLogger) -> None:
+    """Log which device computes, and why not a GPU: these lines hold nothing of a patient."""
+    about = logging.getLogger("dosecalc.device")
+    about.setLevel(logging.INFO)
+    about.propagate = False
+    about.handlers[:] = [_Lines(log)]
+
+
+class _Lines(logging.Handler):
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.info("device", line=record.getMessage())
+
+
 class _OriginOnly(logging.Handler):
     def __init__(self, log: FilteringBoundLogger | None) -> None:
         super().__init__(logging.WARNING)

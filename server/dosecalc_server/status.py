@@ -32,6 +32,8 @@ REASON_CODES = {
     "OBJECT_CORRUPT": grpc.StatusCode.DATA_LOSS,
     "STORE_CORRUPT": grpc.StatusCode.DATA_LOSS,
     "SERVER_STOPPING": grpc.StatusCode.UNAVAILABLE,
+    "DEVICE_OUT_OF_MEMORY": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DEVICE_FAILED": grpc.StatusCode.ABORTED,
     "OUT_OF_MEMORY": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "WORKER_DIED": grpc.StatusCode.ABORTED,
     "MACHINE_UNKNOWN": grpc.StatusCode.NOT_FOUND,

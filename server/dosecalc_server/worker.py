@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from dosecalc import errors
 from dosecalc_server.disk import is_full, store_full
-from dosecalc_server.logs import incident, make_logger, silence_libraries
+from dosecalc_server.logs import incident, make_logger, silence_libraries, tell_of_devices
 from dosecalc_server.request import JobRequest
 from dosecalc_server.tasks import Computation, Task, TaskProgress
 
@@ -122,6 +122,7 @@ def main() -> None:
     """Serve tasks until the input ends."""
     answers = _private_stdout()
     silence_libraries()
+    tell_of_devices(make_logger(sys.stderr))
     _first_to_go()
     worker = _Worker(_load(sys.argv[1]), answers)
     tasks: Queue[dict[str, Any]] = Queue()
