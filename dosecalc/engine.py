@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 import dosecalc
 from dosecalc.devices import device_errors, open_devices, with_room
@@ -27,6 +29,8 @@ from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
 from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
 from dosecalc.photon.modifiers import prepared
+from dosecalc.photon.pencil_beam import PencilBeam, PencilBeamSettings
+from dosecalc.photon.stopwatch import Stopwatch
 from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
 from dosecalc.spread import spread
@@ -64,6 +68,23 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 #: returns True when the caller wants the computation to stop
 CancelCheck = Callable[[], bool]
+
+
+class DoseEngine(Protocol):
+    """An engine, prepared for one patient grid on one device; every engine of `ENGINES` has this form."""
+
+    device: Backend
+    stopwatch: Stopwatch
+
+    def beam_dose(
+        self,
+        beam: Beam,
+        machine: Machine,
+        energy: Energy,
+        progress: Callable[[float, str], None],
+        cancelled: CancelCheck,
+    ) -> tuple[NDArray[np.float32], dict[str, str]]:
+        """Dose per MU of a beam on the grid, float32 [z, y, x], Gy/MU, and facts for the records."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +170,10 @@ def compute_dose(
     with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, with_boluses(patient, _all_boluses(plan)))
-        devices, warnings = with_room(devices, CollapsedCone.device_bytes(whole.shape))
+        devices, warnings = with_room(devices, _BUILDERS[settings.engine].device_bytes(whole.shape))
         stopwatch: dict[str, float] = {}
 
-        def engines_with(boluses: frozenset[int]) -> list[CollapsedCone]:
+        def engines_with(boluses: frozenset[int]) -> list[DoseEngine]:
             on_grid = patient_on_grid(with_boluses(patient, boluses), whole)
             return spread(devices, len(devices), lambda device, _: _engine(on_grid, settings, device))
 
@@ -200,8 +221,8 @@ def check_arc_tolerance(value: float) -> None:
         )
 
 
-def _numerics(settings: DoseSettings) -> CollapsedConeSettings:
-    return CollapsedConeSettings(
+def _collapsed_cone(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
+    numerics = CollapsedConeSettings(
         # a view lies within half of what shares a transport, and never spans more than fluence maps allow
         view_tolerance_deg=min(CollapsedConeSettings.view_tolerance_deg, settings.arc_tolerance_deg / 2),
         transport_tolerance_deg=settings.arc_tolerance_deg,
@@ -209,15 +230,40 @@ def _numerics(settings: DoseSettings) -> CollapsedConeSettings:
         cones=settings.cones,
         heterogeneity=settings.heterogeneity,
     )
+    return CollapsedCone(patient, numerics, device)
 
 
-def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> CollapsedCone:
+def _pencil_beam(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
+    numerics = PencilBeamSettings(
+        arc_tolerance_deg=settings.arc_tolerance_deg,
+        quantity=settings.quantity,
+        heterogeneity=settings.heterogeneity,
+    )
+    return PencilBeam(patient, numerics, device)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """How an engine is made for a patient on a device, and how much of the device's memory it takes for a grid."""
+
+    make: Callable[[Patient, DoseSettings, Backend], DoseEngine]
+    device_bytes: Callable[[tuple[int, int, int]], int]
+
+
+#: one for each of `dosecalc.photon.engines.ENGINES`, which say what the engines can do
+_BUILDERS = {
+    "collapsed_cone": _Builder(_collapsed_cone, CollapsedCone.device_bytes),
+    "pencil_beam": _Builder(_pencil_beam, PencilBeam.device_bytes),
+}
+
+
+def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
     """The engine on a device, which becomes that of the calling thread."""
     device.use()
-    return CollapsedCone(patient, _numerics(settings), device)
+    return _BUILDERS[settings.engine].make(patient, settings, device)
 
 
-def _add_seconds(stopwatch: dict[str, float], engines: list[CollapsedCone]) -> None:
+def _add_seconds(stopwatch: dict[str, float], engines: list[DoseEngine]) -> None:
     """Add up seconds by step, of all devices together."""
     for engine in engines:
         for step, seconds in engine.stopwatch.seconds.items():
@@ -301,7 +347,7 @@ def _cover_patient(grid: Grid, patient: Patient) -> tuple[Grid, tuple[slice, sli
 
 
 def _beams(
-    engines_with: Callable[[frozenset[int]], list[CollapsedCone]],
+    engines_with: Callable[[frozenset[int]], list[DoseEngine]],
     stopwatch: dict[str, float],
     plan: Plan,
     assignment: list[tuple[Beam, Machine, Energy]],
@@ -314,7 +360,7 @@ def _beams(
     reached = [0.0] * len(assignment)
     lock = threading.Lock()
 
-    def compute(engine: CollapsedCone, n: int) -> BeamDose:
+    def compute(engine: DoseEngine, n: int) -> BeamDose:
         beam, machine, energy = assignment[n]
 
         def report(fraction: float, step: str) -> None:
@@ -341,7 +387,7 @@ def _beams(
         members = [n for n, (beam, _, _) in enumerate(assignment) if _boluses(beam) == boluses]
         engines = engines_with(boluses)
 
-        def compute_member(engine: CollapsedCone, k: int, members: list[int] = members) -> BeamDose:
+        def compute_member(engine: DoseEngine, k: int, members: list[int] = members) -> BeamDose:
             return compute(engine, members[k])
 
         done.update(zip(members, spread(engines, len(members), compute_member), strict=True))

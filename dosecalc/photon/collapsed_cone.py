@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +22,7 @@ from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.modifiers import modified_maps
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
+from dosecalc.photon.stopwatch import Stopwatch
 from dosecalc.plan import Beam
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
 from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
@@ -54,22 +53,6 @@ class CollapsedConeSettings:
     quantity: str = "water_equivalent"
     cones: str = "standard"
     heterogeneity: str = "density_scaling"
-
-
-@dataclass
-class Stopwatch:
-    """Wall seconds by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, step: str) -> Iterator[None]:
-        """Add the time of a block to a step."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
 
 
 class CollapsedCone:

@@ -57,6 +57,20 @@ ENGINES = {
                 "heterogeneity": {"density_scaling": "all distances scale with density (O'Connor 1957)"},
             },
         ),
+        EngineKind(
+            "pencil_beam",
+            "Pencil beam for megavoltage photons, from the point kernels of the collapsed cone (Ahnesjo, Saxner, "
+            "Trepp 1992, Med Phys 19:263): for planning; lung and cavities are approximate",
+            ("PHOTON",),
+            ("cpu",),
+            {
+                "quantity": QUANTITIES,
+                "heterogeneity": {
+                    "density_scaling": "depth along the ray, and widths across it that scale with the density before",
+                    "radiological_depth": "depth along the ray alone; widths across it are those of water",
+                },
+            },
+        ),
     )
 }
 

@@ -307,6 +307,118 @@ def cone_transport(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Photon pencil beam (cpu/pencil_beam.py); docs/pencil-beam.md has the formulas
+
+
+def trace_fan(
+    fan: Float32Array,
+    density: Float32Array,
+    origin_mm: FloatArray,
+    spacing_mm: FloatArray,
+    source_mm: FloatArray,
+    bld_from_grid: FloatArray,
+    sad_mm: float,
+    first_mm: FloatArray,
+    pitch_mm: float,
+    first_depth_mm: float,
+    step_mm: float,
+    vacuum: float,
+    lateral: bool,
+    reach_gcm2: FloatArray,
+    widest: float,
+    softening: FloatArray,
+    log_terma: FloatArray,
+    terma_step: float,
+) -> None:
+    """Radiological depth, lateral widths and softening along rays from the source, voxel by voxel.
+
+    Parameters
+    ----------
+    fan : float32 [rays y, rays x, nodes, 4]
+        Out. Line integral of the density (g/cm2) from the source to the node; widths w of primary and scatter; factor
+        exp(L(s d) - L(d)) with L the logarithm of the attenuated energy, d the depth and s the softening.
+        A width is 1 / density where the ray enters matter and goes on from voxel to voxel with mass m = density x
+        length / reach as ``w' = min(k w + (length / reach) (1 + m/2) k, widest)``, k = 1 / (1 + m + m^2/2).
+    density : float32 [z, y, x]
+        g/cm3.
+    origin_mm, spacing_mm, source_mm : float64 [3]
+        (x, y, z), patient frame.
+    bld_from_grid : float64 [3, 3]
+        Rotation from the patient to the BLD frame.
+    first_mm : float64 [2]
+        Ray [0, 0] at the isocentre plane, (x, y) in the BLD frame; rays are ``pitch_mm`` apart.
+    first_depth_mm, step_mm : float
+        Nodes: distances from the source along the beam's axis.
+    vacuum : float
+        Matter begins above this density.
+    lateral : bool
+        False leaves both widths at 1.
+    reach_gcm2 : float64 [2]
+        Of primary and scatter.
+    widest : float
+    softening : float64 [3]
+        As in `add_terma`.
+    log_terma : float64 [n]
+        At depths that are ``terma_step`` g/cm2 apart; linear between them.
+    """
+    ...
+
+
+def add_pencil_dose(
+    dose: Float32Array,
+    release_index: NDArray[np.int16],
+    origin_mm: FloatArray,
+    spacing_mm: FloatArray,
+    source_mm: FloatArray,
+    bld_from_grid: FloatArray,
+    sad_mm: float,
+    fan: Float32Array,
+    fan_first_mm: FloatArray,
+    fan_pitch_mm: float,
+    fan_first_depth_mm: float,
+    fan_step_mm: float,
+    near: Float32Array,
+    near_first_mm: FloatArray,
+    near_pitch_mm: float,
+    far: Float32Array,
+    far_first_mm: FloatArray,
+    far_pitch_mm: float,
+    primary: Float32Array,
+    scatter: Float32Array,
+    depth_index_per_root: float,
+    least_scale_index: float,
+    scale_index_step: float,
+    medium: Float32Array,
+) -> None:
+    """Add the pencil-beam dose of one fluence map.
+
+    For the centre of a voxel at x, y (projected to the isocentre plane), depth L along the axis and distance r from the
+    source: ``dose += factor (sad / r)^2 sum_k (g_p P_k + g_s S_k) C_k(x, y)``. The fan gives depth, widths and factor
+    (trilinear); P and S are the rows of ``primary`` and ``scatter`` at that depth and at the scale 1 / (width sad / L)
+    (bilinear); C are the convolved maps (bilinear), all eight in ``near`` and, beside it, the first four in ``far``.
+
+    Parameters
+    ----------
+    dose : float32 [z, y, x]
+        Gy per (photon/cm2); changed in place. Voxels outside the fan or the far map get nothing.
+    release_index : int16 [z, y, x]
+        Row of ``medium``; negative: no dose (air).
+    fan, fan_first_mm, fan_pitch_mm, fan_first_depth_mm, fan_step_mm
+        As in `trace_fan`.
+    near : float32 [rows, columns, 8]
+    far : float32 [rows, columns, 4]
+    near_first_mm, far_first_mm : float64 [2]
+        Centre (x, y) of the first pixel at the isocentre plane, BLD frame.
+    primary, scatter : float32 [depths, scales, 8]
+        Row d, s is for the depth (d / depth_index_per_root)^2 and the scale 1 / i - 1 with
+        i = least_scale_index + s scale_index_step. Beyond the ends the last row holds.
+    medium : float32 [materials, 2]
+        g_p, g_s: factors of primary and scatter.
+    """
+    ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Dose-volume histograms (cpu/dvh.py); docs/dvh.md defines the terms. Rasters have their nodes `step_mm` apart, node
 # [0, 0] at (x0_mm, y0_mm). Contours are segments (x1, y1, x2, y2), mm, whose even-odd rule tells inside from outside.
 

@@ -27,6 +27,8 @@ KERNELS = {
     "add_transmission": "fluence",
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
+    "trace_fan": "pencil_beam",
+    "add_pencil_dose": "pencil_beam",
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.cpu.fluence import add_transmission
+from dosecalc_kernels.cpu.pencil_beam import add_pencil_dose, trace_fan
 from dosecalc_kernels.cpu.terma import add_terma
 
 
@@ -50,6 +51,13 @@ def warm_up() -> float:
     add_transmission(
         edges.copy(), np.zeros(2), np.zeros(2), edges, edges, np.zeros(4), np.zeros((1, 2, 2), np.int64),
         np.zeros((1, 2, 2)), leaves, leaves, np.zeros((1, 1)), np.ones((1, 1)), 1.0,
+    )  # fmt: skip
+    fan, tables = np.zeros((2, 2, 2, 4), np.float32), np.zeros((2, 2, 8), np.float32)
+    view = (np.zeros(3), np.ones(3), np.array([0.0, 0.0, 9.0]), np.eye(3), 9.0)
+    trace_fan(fan, one, *view, np.zeros(2), 1.0, 8.0, 1.0, 0.01, True, np.ones(2), 20.0, np.zeros(3), np.zeros(9), 1.0)
+    add_pencil_dose(
+        one.copy(), np.zeros((2, 2, 2), np.int16), *view, fan, np.zeros(2), 1.0, 8.0, 1.0, tables, np.zeros(2), 1.0,
+        tables[..., :4].copy(), np.zeros(2), 1.0, tables, tables, 1.0, 0.0, 1.0, np.ones((1, 2), np.float32),
     )  # fmt: skip
     _warm = True
     return time.perf_counter() - start

@@ -1,0 +1,262 @@
+"""Radiological depths in a fan of rays, and pencil-beam dose, on the CPU. Contract: `dosecalc_kernels.contract`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float32, njit, prange
+
+from dosecalc_kernels.cpu.lanes import shape_sum_4, shape_sum_8, trilinear_4
+
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+
+@njit(inline="always")
+def _entry(source, delta, origin, spacing, n):
+    """Where the line source + t delta enters and leaves one axis of the box."""
+    lower = origin - 0.5 * spacing - source
+    upper = origin + (n - 0.5) * spacing - source
+    if delta == 0.0:
+        return (-np.inf, np.inf) if lower <= 0.0 <= upper else (np.inf, -np.inf)
+    a, b = lower / delta, upper / delta
+    return min(a, b), max(a, b)
+
+
+@njit(inline="always")
+def _log_terma(table, step, depth):
+    """Logarithm of the attenuated energy, linear in the table."""
+    place = min(depth / step, len(table) - 1.001)
+    i = int(place)
+    return table[i] + (place - i) * (table[i + 1] - table[i])
+
+
+@njit(parallel=True, error_model="numpy", cache=True)
+def trace_fan(
+    fan, density, origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm,
+    first_mm, pitch_mm, first_depth_mm, step_mm, vacuum, lateral, reach_gcm2, widest, softening, log_terma, terma_step,
+):  # fmt: skip
+    """Fill the fan. See the contract for shapes and units."""
+    ny, nx = fan.shape[:2]
+    for ray in prange(ny * nx):
+        jy = ray // nx
+        jx = ray - jy * nx
+        x = first_mm[0] + jx * pitch_mm
+        y = first_mm[1] + jy * pitch_mm
+        _trace_ray(
+            fan[jy, jx], density, origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm, x, y,
+            first_depth_mm, step_mm, vacuum, lateral, reach_gcm2, widest, softening, log_terma, terma_step,
+        )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _trace_ray(
+    ray, density, origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm, x, y,
+    first_depth_mm, step_mm, vacuum, lateral, reach_gcm2, widest, softening, log_terma, terma_step,
+):  # fmt: skip
+    nz, ny, nx = density.shape
+    ox, oy, oz = origin_mm
+    dx, dy, dz = spacing_mm
+    sx, sy, sz = source_mm
+    # per mm of depth along the beam's axis; the rotation's transpose takes (x, y, -sad) to the grid's axes
+    ex = (bld_from_grid[0, 0] * x + bld_from_grid[1, 0] * y) / sad_mm - bld_from_grid[2, 0]
+    ey = (bld_from_grid[0, 1] * x + bld_from_grid[1, 1] * y) / sad_mm - bld_from_grid[2, 1]
+    ez = (bld_from_grid[0, 2] * x + bld_from_grid[1, 2] * y) / sad_mm - bld_from_grid[2, 2]
+    stretch_cm = math.sqrt(ex * ex + ey * ey + ez * ez) / 10.0
+    tangent = math.sqrt(x * x + y * y) / sad_mm
+    theta = math.degrees(math.atan(tangent))
+    soft = 1.0 + theta * (softening[0] + theta * (softening[1] + theta * softening[2]))
+    hardened = softening[0] != 0.0 or softening[1] != 0.0 or softening[2] != 0.0
+
+    a0, a1 = _entry(sx, ex, ox, dx, nx)
+    b0, b1 = _entry(sy, ey, oy, dy, ny)
+    c0, c1 = _entry(sz, ez, oz, dz, nz)
+    begin = max(0.0, a0, b0, c0)
+    end = min(a1, b1, c1)
+    t = begin
+    # a hair inside, so that the first voxel is the one that the ray enters
+    te = t + 1e-7
+    step_x, step_y, step_z = (1 if ex > 0 else -1), (1 if ey > 0 else -1), (1 if ez > 0 else -1)
+    ix = iy = iz = 0
+    next_x = next_y = next_z = np.inf
+    if end > begin:
+        ix = min(max(math.floor((sx + te * ex - ox) / dx + 0.5), 0), nx - 1)
+        iy = min(max(math.floor((sy + te * ey - oy) / dy + 0.5), 0), ny - 1)
+        iz = min(max(math.floor((sz + te * ez - oz) / dz + 0.5), 0), nz - 1)
+        next_x = (ox + (ix + 0.5 * step_x) * dx - sx) / ex if ex != 0.0 else np.inf
+        next_y = (oy + (iy + 0.5 * step_y) * dy - sy) / ey if ey != 0.0 else np.inf
+        next_z = (oz + (iz + 0.5 * step_z) * dz - sz) / ez if ez != 0.0 else np.inf
+    delta_x = abs(dx / ex) if ex != 0.0 else np.inf
+    delta_y = abs(dy / ey) if ey != 0.0 else np.inf
+    delta_z = abs(dz / ez) if ez != 0.0 else np.inf
+
+    depth = 0.0
+    inside = False
+    near_width = far_width = 1.0
+    for node in range(len(ray)):
+        stop = first_depth_mm + node * step_mm
+        while t < min(stop, end):
+            t_next = min(next_x, next_y, next_z, stop, end)
+            rho = density[iz, iy, ix]
+            length = (t_next - t) * stretch_cm
+            mass = rho * length
+            depth += mass
+            if lateral:
+                if not inside and rho > vacuum:
+                    inside = True
+                    near_width = far_width = 1.0 / rho
+                if inside:
+                    near_width = _relax(near_width, length, mass, reach_gcm2[0], widest)
+                    far_width = _relax(far_width, length, mass, reach_gcm2[1], widest)
+            t = t_next
+            if next_x <= t:
+                ix += step_x
+                next_x += delta_x
+                if ix < 0 or ix >= nx:
+                    end = t
+            if next_y <= t:
+                iy += step_y
+                next_y += delta_y
+                if iy < 0 or iy >= ny:
+                    end = t
+            if next_z <= t:
+                iz += step_z
+                next_z += delta_z
+                if iz < 0 or iz >= nz:
+                    end = t
+        ray[node, 0] = float32(depth)
+        ray[node, 1] = float32(near_width)
+        ray[node, 2] = float32(far_width)
+        ray[node, 3] = float32(1.0)
+        if hardened:
+            ray[node, 3] = float32(
+                math.exp(_log_terma(log_terma, terma_step, depth * soft) - _log_terma(log_terma, terma_step, depth))
+            )
+
+
+@njit(inline="always")
+def _relax(width, length, mass, reach, widest):
+    """The mean distance per mass behind a step: exp(-mass/reach) of what was, the rest the step's own.
+
+    1/(1 + m + m^2/2) stands for the exponential; for a step without mass the width grows by length/reach.
+    """
+    m = mass / reach
+    kept = 1.0 / (1.0 + m * (1.0 + 0.5 * m))
+    return min(width * kept + length / reach * (1.0 + 0.5 * m) * kept, widest)
+
+
+@njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
+def add_pencil_dose(
+    dose, release_index, origin_mm, spacing_mm, source_mm, bld_from_grid, sad_mm,
+    fan, fan_first_mm, fan_pitch_mm, fan_first_depth_mm, fan_step_mm,
+    near, near_first_mm, near_pitch_mm, far, far_first_mm, far_pitch_mm,
+    primary, scatter, depth_index_per_root, least_scale_index, scale_index_step, medium,
+):  # fmt: skip
+    """Add the dose of one view. See the contract for shapes and units."""
+    nz, ny = dose.shape[:2]
+    for row in prange(nz * ny):
+        iz = row // ny
+        iy = row - iz * ny
+        _row(
+            dose[iz, iy], release_index[iz, iy],
+            origin_mm[0] - source_mm[0], origin_mm[1] + iy * spacing_mm[1] - source_mm[1],
+            origin_mm[2] + iz * spacing_mm[2] - source_mm[2], spacing_mm[0], bld_from_grid, sad_mm,
+            fan.ravel(), fan.shape, fan_first_mm, fan_pitch_mm, fan_first_depth_mm, fan_step_mm,
+            near.ravel(), near.shape, near_first_mm, near_pitch_mm, far.ravel(), far.shape, far_first_mm, far_pitch_mm,
+            primary.ravel(), scatter.ravel(), primary.shape, depth_index_per_root, least_scale_index, scale_index_step,
+            medium,
+        )  # fmt: skip
+
+
+@njit(fastmath=_FASTMATH, error_model="numpy")
+def _row(
+    dose, release_index, x0, y0, z0, dx, bld_from_grid, sad_mm,
+    fan, fan_shape, fan_first_mm, fan_pitch_mm, fan_first_depth_mm, fan_step_mm,
+    near, near_shape, near_first_mm, near_pitch_mm, far, far_shape, far_first_mm, far_pitch_mm,
+    primary, scatter, table_shape, depth_index_per_root, least_scale_index, scale_index_step, medium,
+):  # fmt: skip
+    """One row of voxels. Whole arrays with unsigned offsets: a signed index costs a test for negative ones."""
+    fan_ny, fan_nx, nodes, _ = fan_shape
+    near_ny, near_nx, _ = near_shape
+    far_ny, far_nx, _ = far_shape
+    depths, scales, _ = table_shape
+    table_steps = (np.uint64(8), np.uint64(8 * scales))
+    fan_steps = (np.uint64(4 * nodes), np.uint64(4 * nodes * fan_nx))
+    near_steps = (np.uint64(8), np.uint64(8 * near_nx))
+    far_steps = (np.uint64(4), np.uint64(4 * far_nx))
+    for ix in range(len(dose)):
+        kind = release_index[ix]
+        if kind < 0:
+            continue
+        ex = x0 + ix * dx
+        along = -(bld_from_grid[2, 0] * ex + bld_from_grid[2, 1] * y0 + bld_from_grid[2, 2] * z0)
+        if along <= 0.0:
+            continue
+        magnification = sad_mm / along
+        x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * y0 + bld_from_grid[0, 2] * z0) * magnification
+        y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * y0 + bld_from_grid[1, 2] * z0) * magnification
+
+        # radiological depth, widths and softening, trilinear
+        u = (x - fan_first_mm[0]) / fan_pitch_mm
+        v = (y - fan_first_mm[1]) / fan_pitch_mm
+        w = (along - fan_first_depth_mm) / fan_step_mm
+        iu, iv, iw = math.floor(u), math.floor(v), math.floor(w)
+        if iu < 0 or iv < 0 or iw < 0 or iu > fan_nx - 2 or iv > fan_ny - 2 or iw > nodes - 2:
+            continue
+        fu, fv, fw = float32(u - iu), float32(v - iv), float32(w - iw)
+        at = np.uint64(4 * ((iv * fan_nx + iu) * nodes + iw))
+        depth, near_width, far_width, factor = trilinear_4(
+            fan, at, _corners(fu, fv, float32(1)), fan_steps, float32(1) - fw, fw
+        )
+
+        # weights of the shapes: one depth, a scale each for primary and scatter
+        place = min(math.sqrt(depth) * float32(depth_index_per_root), float32(depths - 1.001))
+        jd = int(place)
+        fd = place - float32(jd)
+        jp, fp = _scale_place(near_width * float32(magnification), least_scale_index, scale_index_step, scales)
+        js, fs = _scale_place(far_width * float32(magnification), least_scale_index, scale_index_step, scales)
+        in_primary, of_primary = np.uint64(8 * (jd * scales + jp)), _corners(fp, fd, medium[kind, 0])
+        in_scatter, of_scatter = np.uint64(8 * (jd * scales + js)), _corners(fs, fd, medium[kind, 1])
+
+        u = (x - near_first_mm[0]) / near_pitch_mm
+        v = (y - near_first_mm[1]) / near_pitch_mm
+        iu, iv = math.floor(u), math.floor(v)
+        if 0 <= iu < near_nx - 1 and 0 <= iv < near_ny - 1:
+            at = np.uint64(8 * (iv * near_nx + iu))
+            corners = _corners(float32(u - iu), float32(v - iv), float32(1))
+            total = shape_sum_8(
+                primary, in_primary, of_primary, scatter, in_scatter, of_scatter, table_steps,
+                near, at, corners, near_steps,
+            )  # fmt: skip
+        else:
+            u = (x - far_first_mm[0]) / far_pitch_mm
+            v = (y - far_first_mm[1]) / far_pitch_mm
+            iu, iv = math.floor(u), math.floor(v)
+            if iu < 0 or iv < 0 or iu > far_nx - 2 or iv > far_ny - 2:
+                continue
+            at = np.uint64(4 * (iv * far_nx + iu))
+            corners = _corners(float32(u - iu), float32(v - iv), float32(1))
+            total = shape_sum_4(
+                primary, in_primary, of_primary, scatter, in_scatter, of_scatter, table_steps,
+                far, at, corners, far_steps,
+            )  # fmt: skip
+        distance2 = ex * ex + y0 * y0 + z0 * z0
+        dose[ix] += factor * float32(sad_mm * sad_mm / distance2) * total
+
+
+@njit(inline="always")
+def _corners(u, v, factor):
+    """Weights of the four corners of a cell (first axis first), times a factor."""
+    one = float32(1)
+    return (
+        factor * (one - v) * (one - u), factor * (one - v) * u, factor * v * (one - u), factor * v * u
+    )  # fmt: skip
+
+
+@njit(inline="always")
+def _scale_place(product, first, step, scales):
+    """Row of the weight table for a lateral scale s = 1 / product, and the way to the next one."""
+    place = (product / (float32(1) + product) - float32(first)) / float32(step)
+    place = min(max(place, float32(0)), float32(scales - 1.001))
+    j = int(place)
+    return j, place - float32(j)
