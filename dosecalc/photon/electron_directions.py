@@ -97,7 +97,9 @@ def scattering_generator(ratio: float, rings: tuple[tuple[float, float, int], ..
         distance2 = ((omega[others] - omega[i]) ** 2).sum(1)
         # moments must hold, so they weigh heavily; the rest picks near directions
         scale = 1e4
-        solution, _ = nnls(np.vstack([scale * moments, np.diag(distance2)]), np.concatenate([scale * wanted, 0 * others]))
+        solution, _ = nnls(
+            np.vstack([scale * moments, np.diag(distance2)]), np.concatenate([scale * wanted, 0 * others])
+        )
         rate[i, others] = solution
         rate[i, i] = -solution.sum()
     return rate
