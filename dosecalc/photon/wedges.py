@@ -25,7 +25,7 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 _Kind = TypeVar("_Kind", WedgePlate, DynamicWedge)
 
 #: thickness classes are no farther apart than this, in mean free paths; the manual has the error for several steps
-CLASS_STEP = 0.5
+CLASS_STEP = 0.25
 #: depth in water, g/cm2, at which the interpolation between classes is exact
 _EXACT_AT_G_CM2 = 10.0
 #: a field may reach this far beyond the described part of a plate: rounding of positions
@@ -188,12 +188,11 @@ def behind_plate(
     spectral : SpectralModel
         Of the open beam.
     """
-    energies, photons = spectrum_nodes(energy.spectrum)
-    mu = attenuation_per_mm(plate, energies)
+    mu = attenuation_per_mm(plate, spectrum_nodes(energy.spectrum)[0])
     path = path_mm(plate, wedge, fluence.x_mm[None, :], fluence.y_mm[:, None], machine.sad_mm)
     path = path * _softening(spectral, fluence, machine.sad_mm)
     gain = value_of(plate.output_gain, energy) or 1.0
-    released = photons * energies * spectral.mu_basis[0] * np.exp(-_EXACT_AT_G_CM2 * spectral.mu_basis[0])
+    released = (spectral.release_kerma + spectral.release_scerma)[0] * np.exp(-_EXACT_AT_G_CM2 * spectral.mu_basis[0])
     classes = _classes(path[fluence.values > FLUENCE_CUTOFF * fluence.values.max()], mu, released)
     parts = []
     for node, share in zip(classes, _shares(path, classes, mu, released), strict=True):
