@@ -23,7 +23,7 @@ _MOST_BESIDE_MM = 40.0
 _THINNEST_G_CM3 = 0.2
 
 
-class ElectronDose:
+class SecondaryElectrons:
     """Turns collision kerma into dose by the electrons' transport equation instead of scaled kernels.
 
     Parameters

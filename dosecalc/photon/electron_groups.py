@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +201,7 @@ def _per_material(edges: FloatArray, ranges: _Ranges, materials: tuple[str, ...]
     within = (np.arange(16) + 0.5) / 16
     stopping = np.empty((len(edges) - 1, len(materials)))
     amounts = np.empty_like(stopping)
-    for g, (upper, lower) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for g, (upper, lower) in enumerate(pairwise(edges)):
         energy = ranges.energy_at(lower + (upper - lower) * within)
         water = electron_material("water").collision(energy)
         for m, name in enumerate(materials):

@@ -74,7 +74,8 @@ class ElectronMaterial:
         if name not in data.materials:
             raise MachineError(
                 "MATERIAL_UNKNOWN",
-                f"There is no composition for the electrons' transport in {name!r}; known: {', '.join(data.materials)}.",
+                f"Electrons cannot be transported in {name!r}: there is no composition; known: "
+                f"{', '.join(data.materials)}.",
             )
         composition = data.materials[name]
         total = sum(composition.mass_fraction.values())
