@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.cones import ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
+from dosecalc.photon.electron_dose import SecondaryElectrons
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.modifiers import modified_maps
@@ -27,6 +28,9 @@ from dosecalc.plan import Beam
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
 from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
 from dosecalc_kernels.registry import Backend, backend
+
+#: what the electrons' own transport costs, in transports along cones (6 MV; for the progress only)
+ELECTRONS_PER_TRANSPORT = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ class CollapsedCone:
         dx, dy, dz = self.grid.spacing_mm
         self._transport = self.device.kernel("ConeTransport")(density, (dx / 10, dy / 10, dz / 10))
         self._bases: dict[bytes, tuple[Any, Any]] = {}
+        self._secondary: SecondaryElectrons | None = None
+        if settings.heterogeneity == "electron_transport":
+            travelled = patient.materials if settings.quantity == "medium" else ("water",) * len(patient.materials)
+            self._secondary = SecondaryElectrons(density, material, travelled, self.grid.spacing_mm)
 
     @staticmethod
     def device_bytes(shape: tuple[int, int, int]) -> int:
@@ -110,7 +118,9 @@ class CollapsedCone:
         spectral, cones, basis = self._prepare(energy, reach)
         n_views = sum(len(g.views) for g in groups)
         # ray tracing of a view costs about a fifth of a transport
-        total = n_views * 0.2 + len(groups)
+        # and the electrons' transport of its own several times as much as one
+        per_group = 1.0 if self._secondary is None else 1.0 + ELECTRONS_PER_TRANSPORT
+        total = n_views * 0.2 + len(groups) * per_group
         done = 0.0
         dose = self.device.zeros(self.grid.shape, np.float32)
         electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
@@ -121,9 +131,21 @@ class CollapsedCone:
                 self._trace(beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
                 done += 0.2
                 progress(done / total, "ray tracing")
+            turn, projection = self._gantry(beam, group, machine)
+            if self._secondary is not None:
+                with self.stopwatch.measure("electron transport"):
+                    own = np.zeros(self.grid.shape, np.float32)
+                    host = self.device.get(kerma)
+                    for share in self._secondary.run(host, energy.spectrum, cones.max_tilt, turn, projection, own):
+                        _stop_if(cancelled)
+                        progress((done + share * ELECTRONS_PER_TRANSPORT) / total, "electron transport")
+                    dose += self.device.put(own)
+                done += ELECTRONS_PER_TRANSPORT
+                kerma = self.device.zeros(self.grid.shape, np.float32)
             with self.stopwatch.measure("transport"):
                 self._transport.load(kerma, scerma)
-                for n in self._sweep(beam, group, machine, cones):
+                directions = cones.directions @ turn
+                for n in self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt):
                     _stop_if(cancelled)
                     progress((done + n / len(cones)) / total, "transport")
                 dose += self._transport.dose()
@@ -195,17 +217,18 @@ class CollapsedCone:
                 if part.spectral is spectral:
                     self._electrons.add(electrons, part.fluence, energy, source, rotation, machine.sad_mm)
 
-    def _sweep(self, beam: Beam, group: TransportGroup, machine: Machine, cones: ConeSet) -> Iterator[int]:
-        """Sweep some cones at a time, yielding how many are done."""
+    def _gantry(
+        self, beam: Beam, group: TransportGroup, machine: Machine
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rotation from the patient to the gantry frame, and the projection from voxel indices to that frame, cm."""
         gantry_from_patient = bld_from_patient(group.gantry_deg, 0.0, group.couch_deg, beam.patient_position)
         source = source_patient_mm(group.isocentre_patient_mm, gantry_from_patient, machine.sad_mm)
-        # voxel indices to (x, y, depth) of the gantry frame, cm
+        # voxel indices to (x, y, depth)
         axes = gantry_from_patient * np.array(self.grid.spacing_mm) / 10
         origin = gantry_from_patient @ (np.array(self.grid.origin_mm) - source) / 10
         projection = np.column_stack([axes, origin])
         projection[2] *= -1
-        directions = cones.directions @ gantry_from_patient
-        yield from self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt)
+        return gantry_from_patient, projection
 
 
 def _tilt_class(reach: float) -> float:

@@ -54,7 +54,11 @@ ENGINES = {
             {
                 "quantity": QUANTITIES,
                 "cones": {"standard": "about a hundred directions"},
-                "heterogeneity": {"density_scaling": "all distances scale with density (O'Connor 1957)"},
+                "heterogeneity": {
+                    "density_scaling": "all distances scale with density (O'Connor 1957)",
+                    "electron_transport": "electrons by their own transport equation in the local matter; scattered "
+                    "photons scale with density",
+                },
             },
         ),
         EngineKind(
