@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dosecalc.cli.options import DeviceType
+from dosecalc.photon.engines import ENGINES, choose
 
 if TYPE_CHECKING:
     from dosecalc.validation import CaseResult
@@ -28,6 +29,13 @@ _WIDTH = 100
     "--device", type=DeviceType(), default="auto", show_default=True, help="Where to compute; auto: a GPU, or the CPU."
 )
 @click.option(
+    "--engine", type=click.Choice(list(ENGINES)), default="collapsed_cone", show_default=True, help="Algorithm."
+)
+@click.option("--cones", default="", metavar="NAME", help="Angular quadrature.  [default: the engine's]")
+@click.option(
+    "--heterogeneity", default="", metavar="NAME", help="Treatment of inhomogeneous matter.  [default: the engine's]"
+)
+@click.option(
     "--case", "names", multiple=True, metavar="NAME", help="Only cases whose name begins so; may be repeated."
 )
 @click.option(
@@ -41,11 +49,15 @@ _WIDTH = 100
 @click.option(
     "--document",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Renew the tables between the montecarlo markers of this Markdown file.",
+    help="Renew the tables between the markers of this Markdown file that are named montecarlo; for another engine "
+    "than the default one montecarlo-ENGINE, for another option of it montecarlo-ENGINE-OPTION.",
 )
 def validate(
     reference: Path | None,
     device: str,
+    engine: str,
+    cones: str,
+    heterogeneity: str,
     names: tuple[str, ...],
     json_file: Path | None,
     report: Path | None,
@@ -62,19 +74,32 @@ def validate(
     from dosecalc.outputs import check_writable
     from dosecalc.validation.run import load_cases, run_cases
 
+    chosen = {"engine": engine, **choose(engine, cones=cones, heterogeneity=heterogeneity)}
     cases = load_cases(reference, names)
     for folder in (report, json_file and json_file.parent):
         if folder is not None:
             check_writable(folder)
     with progress_bar("Validating") as teller:
-        results = list(run_cases(cases, device=device, progress=teller.show))
-    _write(results, device, json_file, report, document)
+        results = list(run_cases(cases, device=device, progress=teller.show, **chosen))
+    _write(results, device, chosen, json_file, report, document)
     _print(results)
     return EXIT_TARGET_MISSED if any(r.missed for r in results) else 0
 
 
+def _markers(chosen: dict[str, str]) -> str:
+    """Name of the markers in a document: what differs from the default engine and its defaults."""
+    defaults = choose(chosen["engine"], **dict.fromkeys(chosen.keys() - {"engine"}, ""))
+    parts = [] if chosen["engine"] == next(iter(ENGINES)) else [chosen["engine"]]
+    return "-".join(["montecarlo", *parts, *(v for k, v in chosen.items() if k != "engine" and v != defaults[k])])
+
+
 def _write(
-    results: Sequence[CaseResult], device: str, json_file: Path | None, report: Path | None, document: Path | None
+    results: Sequence[CaseResult],
+    device: str,
+    chosen: dict[str, str],
+    json_file: Path | None,
+    report: Path | None,
+    document: Path | None,
 ) -> None:
     import json
 
@@ -85,11 +110,11 @@ def _write(
     from dosecalc.validation.tables import document_tables
 
     if json_file is not None:
-        write_text_file(json_file, json.dumps(as_json(results, device), ensure_ascii=False, indent=1) + "\n")
+        write_text_file(json_file, json.dumps(as_json(results, device, chosen), ensure_ascii=False, indent=1) + "\n")
     if report is not None:
-        write_text_file(report / "validation.html", validation_page(results))
+        write_text_file(report / "validation.html", validation_page(results, ", ".join(filter(None, chosen.values()))))
     if document is not None:
-        replace_between_markers(document, "montecarlo", document_tables(results))
+        replace_between_markers(document, _markers(chosen), document_tables(results))
 
 
 def _print(results: Sequence[CaseResult]) -> None:

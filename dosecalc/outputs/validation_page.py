@@ -22,7 +22,7 @@ _PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <h1>dosecalc beside Monte Carlo</h1>
-<p><strong>{summary}.</strong> Version {version}.</p>
+<p><strong>{summary}.</strong> Version {version}; engine {engine}.</p>
 <p>Dose per photon fluence, absolute on both sides, nothing normalised. Differences count beyond two standard deviations
 of the Monte Carlo; gamma (2 % / 2 mm and 1 % / 1 mm) is global with a threshold of 10 %, its dose criterion widened
 in the same way. Worst and mean are local differences on the axis beyond the maximum; the penumbra (20–80 %, engine /
@@ -44,11 +44,12 @@ _CASE = """<section id="{name}">
 """
 
 
-def validation_page(results: Sequence[CaseResult]) -> str:
-    """The page: summary, the table of all cases, and per case its targets and plots."""
+def validation_page(results: Sequence[CaseResult], engine: str) -> str:
+    """The page: summary, the table of all cases, and per case its targets and plots; ``engine`` says which in words."""
     return _PAGE.format(
         summary=escape(summary_line(results)),
         version=escape(dosecalc.__version__),
+        engine=escape(engine),
         style=STYLE,
         overview=_overview(results),
         cases="\n".join(_case(r) for r in results),

@@ -35,8 +35,9 @@ def compute_case(
     *,
     device: str = "auto",
     threads: int = 0,
+    **engine: str,
 ) -> tuple[FloatArray, Dose]:
-    """Dose of a case by the collapsed cone, averaged over the voxels of the reference.
+    """Dose of a case by an engine, averaged over the voxels of the reference.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def compute_case(
         As in `DoseSettings`.
     threads : int
         CPU threads, 0 for all.
+    **engine : str
+        ``engine``, ``cones``, ``heterogeneity`` as in `DoseSettings`.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def compute_case(
         What the engine returned, on its own grid.
     """
     patient = case_patient(case, across_mm, along_mm)
-    settings = DoseSettings(grid=patient.density.grid, quantity="medium", device=device, threads=threads)
+    settings = DoseSettings(grid=patient.density.grid, quantity="medium", device=device, threads=threads, **engine)
     result = compute_dose(patient, case_plan(case), case_machine(case), settings)
     return _in_case_frame(result, case), result
 

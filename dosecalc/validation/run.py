@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,13 @@ def run_cases(
     across_mm: float = ACROSS_MM,
     along_mm: float = ALONG_MM,
     progress: Callable[[float, str], None] = lambda _fraction, _step: None,
+    **engine: str,
 ) -> Iterator[CaseResult]:
     """Compute and judge cases one after another.
 
     Parameters
     ----------
-    device, across_mm, along_mm
+    device, across_mm, along_mm, **engine
         As in `compute_case`.
     progress : callable
         Takes the fraction done, and the name of the case that comes next.
@@ -97,7 +98,7 @@ def run_cases(
         progress(done / len(cases), case.name)
         try:
             begin = time.perf_counter()
-            dose, _ = compute_case(case, across_mm, along_mm, device=device)
+            dose, _ = compute_case(case, across_mm, along_mm, device=device, **engine)
             seconds = time.perf_counter() - begin
             measures = measure(case, dose)
         except DosecalcError as error:
@@ -116,12 +117,13 @@ def summary_line(results: Sequence[CaseResult]) -> str:
     return f"{', '.join(parts)}; {sum(v.met is True for v in judged)} of {len(judged)} targets met"
 
 
-def as_json(results: Sequence[CaseResult], device: str) -> dict[str, Any]:
-    """Everything as plain data; figures that do not exist are None."""
+def as_json(results: Sequence[CaseResult], device: str, engine: Mapping[str, str]) -> dict[str, Any]:
+    """Everything as plain data, with the engine's name and options; figures that do not exist are None."""
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "dosecalc": dosecalc.__version__,
         "device": device,
+        **engine,
         "passes": not any(r.missed for r in results),
         "summary": summary_line(results),
         "cases": [_without_nan(r.as_dict()) for r in results],

@@ -337,8 +337,10 @@ def trace_fan(
     fan : float32 [rays y, rays x, nodes, 4]
         Out. Line integral of the density (g/cm2) from the source to the node; widths w of primary and scatter; factor
         exp(L(s d) - L(d)) with L the logarithm of the attenuated energy, d the depth and s the softening.
-        A width is 1 / density where the ray enters matter and goes on from voxel to voxel with mass m = density x
-        length / reach as ``w' = min(k w + (length / reach) (1 + m/2) k, widest)``, k = 1 / (1 + m + m^2/2).
+        A width is lever / arm, at most ``widest``, 1 before matter: the mean distance (cm) over the mean mass (g/cm2)
+        between the node and the matter before it, which counts with exp(-mass / reach). Voxel by voxel, with
+        m = density x length, x = m / reach, k = 1 / (1 + x + x^2/2) and m' = m above ``vacuum``, else 0: ``lever = k (
+        lever + length (M + m'/2))``, ``arm = k (arm + m (M + m'/2))``, then ``M = k (M + m' (1 + x/2))``.
     density : float32 [z, y, x]
         g/cm3.
     origin_mm, spacing_mm, source_mm : float64 [3]
@@ -350,7 +352,7 @@ def trace_fan(
     first_depth_mm, step_mm : float
         Nodes: distances from the source along the beam's axis.
     vacuum : float
-        Matter begins above this density.
+        Only what is denser releases energy.
     lateral : bool
         False leaves both widths at 1.
     reach_gcm2 : float64 [2]

@@ -91,8 +91,8 @@ def _trace_ray(
     delta_z = abs(dz / ez) if ez != 0.0 else np.inf
 
     depth = 0.0
-    inside = False
-    near_width = far_width = 1.0
+    near_mass = near_lever = near_arm = 0.0
+    far_mass = far_lever = far_arm = 0.0
     for node in range(len(ray)):
         stop = first_depth_mm + node * step_mm
         while t < min(stop, end):
@@ -102,12 +102,13 @@ def _trace_ray(
             mass = rho * length
             depth += mass
             if lateral:
-                if not inside and rho > vacuum:
-                    inside = True
-                    near_width = far_width = 1.0 / rho
-                if inside:
-                    near_width = _relax(near_width, length, mass, reach_gcm2[0], widest)
-                    far_width = _relax(far_width, length, mass, reach_gcm2[1], widest)
+                released = mass if rho > vacuum else 0.0
+                near_mass, near_lever, near_arm = _carry(
+                    near_mass, near_lever, near_arm, length, mass, released, reach_gcm2[0]
+                )
+                far_mass, far_lever, far_arm = _carry(
+                    far_mass, far_lever, far_arm, length, mass, released, reach_gcm2[1]
+                )
             t = t_next
             if next_x <= t:
                 ix += step_x
@@ -125,8 +126,8 @@ def _trace_ray(
                 if iz < 0 or iz >= nz:
                     end = t
         ray[node, 0] = float32(depth)
-        ray[node, 1] = float32(near_width)
-        ray[node, 2] = float32(far_width)
+        ray[node, 1] = float32(min(near_lever / near_arm, widest) if near_arm > 0.0 else 1.0)
+        ray[node, 2] = float32(min(far_lever / far_arm, widest) if far_arm > 0.0 else 1.0)
         ray[node, 3] = float32(1.0)
         if hardened:
             ray[node, 3] = float32(
@@ -135,14 +136,18 @@ def _trace_ray(
 
 
 @njit(inline="always")
-def _relax(width, length, mass, reach, widest):
-    """The mean distance per mass behind a step: exp(-mass/reach) of what was, the rest the step's own.
+def _carry(mass_before, lever, arm, length, mass, released, reach):
+    """Over one step: what was released before, its distance in length and in mass, all fading with exp(-mass/reach).
 
-    1/(1 + m + m^2/2) stands for the exponential; for a step without mass the width grows by length/reach.
+    1/(1 + m + m^2/2) stands for the exponential. Both distances are treated alike: in even matter lever is exactly arm
+    divided by the density.
     """
     m = mass / reach
     kept = 1.0 / (1.0 + m * (1.0 + 0.5 * m))
-    return min(width * kept + length / reach * (1.0 + 0.5 * m) * kept, widest)
+    moved = mass_before + 0.5 * released
+    return (
+        kept * (mass_before + released * (1.0 + 0.5 * m)), kept * (lever + length * moved), kept * (arm + mass * moved)
+    )  # fmt: skip
 
 
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
