@@ -207,7 +207,7 @@ class _Layout:
         voxels = self._rows * self._row_length
         total = self._launcher.empty(self._turned_shape, np.float32)
         self._launcher.over(_SOURCE, "sum_lanes", voxels, [self._lanes, total, voxels, LANES])
-        return total.transpose(np.argsort(self._order).tolist())
+        return total.transpose(tuple(np.argsort(self._order).tolist()))
 
 
 def _numbers(paths: list[_Path], rates: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -189,7 +189,7 @@ class CudaLauncher(Launcher):
             ) from e
         self.xp = cupy
         self.device = device
-        self._modules: dict[Source, Any] = {}
+        self._functions: dict[tuple[Source, str], Any] = {}
         with self.faults():
             count = cupy.cuda.runtime.getDeviceCount()
             if not 0 <= device < count:
@@ -249,10 +249,15 @@ class CudaLauncher(Launcher):
         self, source: Source, kernel: str, grid: Dims, block: Dims, args: Sequence[Any], shared_bytes: int
     ) -> None:
         with self.faults(), self._context:
-            if source not in self._modules:
-                self._modules[source] = self.xp.RawModule(code=source.text(), options=NVRTC_OPTIONS)
-            function = self._modules[source].get_function(kernel)
-            function(grid, block, tuple(args), shared_mem=shared_bytes)
+            self._function(source, kernel)(grid, block, tuple(args), shared_mem=shared_bytes)
+
+    def _function(self, source: Source, kernel: str) -> Any:
+        """A kernel of this device; its source is compiled when the first of its kernels is asked for."""
+        if (source, kernel) not in self._functions:
+            module = self.xp.RawModule(code=source.text(), options=NVRTC_OPTIONS)
+            for name in source.kernels():
+                self._functions[source, name] = module.get_function(name)
+        return self._functions[source, kernel]
 
 
 class _CudaMeter:
