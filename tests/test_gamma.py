@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dosecalc.dose.gamma import Criterion, gamma, gamma_on_axes
@@ -158,6 +158,7 @@ def test_noise_against_brute_force(seed: int) -> None:
     shift=st.floats(-6, 6),
     roughness=st.floats(0, 20),
 )
+@example(seed=972916, shape=(4, 3, 4), other=(2, 4, 3), shift=0.0, roughness=15.0)  # a narrow bent valley
 def test_sampled_is_never_below_exact(
     seed: int, shape: tuple[int, int, int], other: tuple[int, int, int], shift: float, roughness: float
 ) -> None:
@@ -342,3 +343,19 @@ def test_nonsense_is_refused(arguments: tuple[object, ...], options: dict[str, o
     with pytest.raises(InputError) as error:
         gamma_on_axes(*arguments, **options)  # type: ignore[arg-type]
     assert error.value.reason == reason
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.4, -0.7, 0.9)])
+def test_points_taken_together_are_as_each_alone(shift: tuple[float, float, float]) -> None:
+    """Points on an even grid share the weights of samples; a lone point, or one on an uneven axis, does not."""
+    generator = np.random.default_rng(6)
+    axes = tuple(np.arange(n) * 2.5 for n in (7, 11, 19))
+    other = tuple(a[:-1] + s for a, s in zip(axes, shift, strict=True))
+    reference = 50 + generator.standard_normal((7, 11, 19))
+    evaluated = 50 + generator.standard_normal((6, 10, 18))
+    found = gamma_on_axes(axes, reference, other, evaluated, "2%/2mm").maps[0].values
+    uneven = (axes[0], axes[1], axes[2] + 1e-5 * generator.standard_normal(19))  # more than counts as even
+    alone = gamma_on_axes(uneven, reference, other, evaluated, "2%/2mm").maps[0].values
+    assert np.array_equal(np.isnan(found), np.isnan(alone))
+    # positions differ by 1e-5 mm, doses by as much of 2 criteria per mm; the search stops at samples as good to 0.001
+    assert np.nanmax(np.abs(found - alone)) <= 1.1e-3

@@ -295,7 +295,7 @@ def gamma_on_axes(
     if local:
         above &= ref.values > 0.0
     points = np.flatnonzero(above)
-    dose_criterion = _dose_criterion(ref.values.ravel()[points], wanted, normalisation, local)
+    dose_criterion = _dose_criterion(ref.values.ravel(), points, wanted, normalisation, local)
     if reference_sigma_gy is not None:
         sigma = np.asarray(reference_sigma_gy, dtype=np.float64)
         if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
@@ -325,14 +325,13 @@ def _search(
 ) -> NDArray[np.float32]:
     """Gamma of the points, float32 [criteria, n]."""
     distance = np.array([c.distance_mm for c in criteria], dtype=np.float64)
-    bounds = _bounds(ev.values, np.minimum), _bounds(ev.values, np.maximum)
 
     def least(o: SearchOffsets) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = gamma_of_points(  # type: ignore[call-arg]  # a Dispatcher tells nothing
-            ref.values, points, ev.values, *bounds, *ev.axes, ev.per_cell, *ref.axes, dose_criterion, distance, limit,
-            o.near, o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
+        (ev_z, ev_y, ev_x), (ref_z, ref_y, ref_x) = ev.axes, ref.axes
+        return gamma_of_points(
+            ref.values, points, ev.values, ev_z, ev_y, ev_x, ev.per_cell, ref_z, ref_y, ref_x, dose_criterion, distance,
+            limit, o.near, o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
         )  # fmt: skip
-        return found
 
     if sampling is None:
         return least(everywhere())
@@ -343,15 +342,6 @@ def _search(
         reach = 1.1 * float(np.nanmax(least(everywhere()), initial=0.0)) + 0.5
     z, y, x = (len(a) > 1 for a in ev.axes)
     return least(search_offsets((z, y, x), sampling, reach))
-
-
-def _bounds(dose: FloatArray, extreme: np.ufunc) -> FloatArray:
-    """Least or greatest corner of each cell between neighbouring nodes, which bounds the dose within it."""
-    for axis in range(3):
-        if dose.shape[axis] > 1:
-            along = np.moveaxis(dose, axis, 0)
-            dose = np.moveaxis(extreme(along[:-1], along[1:]), 0, axis)
-    return np.ascontiguousarray(dose)
 
 
 def _refuse_apart(ref: _Distribution, ev: _Distribution) -> None:
@@ -386,10 +376,14 @@ def _normalisation(reference: FloatArray, given: float | None) -> float:
     return most
 
 
-def _dose_criterion(doses: FloatArray, criteria: Sequence[Criterion], normalisation: float, local: bool) -> FloatArray:
+def _dose_criterion(
+    doses: FloatArray, points: NDArray[np.int64], criteria: Sequence[Criterion], normalisation: float, local: bool
+) -> FloatArray:
     """Dose criterion of each point, float64 [criteria, n], Gy."""
-    of = doses if local else np.full_like(doses, normalisation)
-    return np.array([c.dose_percent / 100.0 * of for c in criteria])
+    criterion = np.empty((len(criteria), len(points)))
+    for row, c in zip(criterion, criteria, strict=True):
+        row[:] = c.dose_percent / 100.0 * (doses[points] if local else normalisation)
+    return criterion
 
 
 def _spread(found: NDArray[np.float32], points: NDArray[np.int64], ref: _Distribution) -> NDArray[np.float32]:
@@ -417,7 +411,7 @@ class _Distribution:
 
     @classmethod
     def of(cls, axes_mm: ArrayLike | Sequence[ArrayLike], dose: ArrayLike, name: str) -> _Distribution:
-        values = np.array(dose, dtype=np.float64, order="C", ndmin=1)
+        values = np.atleast_1d(np.ascontiguousarray(dose, dtype=np.float64))
         axes = _axes(axes_mm, values.ndim)
         if values.ndim > 3 or tuple(len(a) for a in axes) != values.shape or not values.size:
             raise InputError(
@@ -429,7 +423,7 @@ class _Distribution:
             steps = np.diff(axis)
             if not np.all(np.isfinite(axis)) or not (np.all(steps > 0) or np.all(steps < 0)):
                 raise InputError("GAMMA_AXES", f"Positions along each axis of the {name} dose must rise or fall.")
-        if not np.all(np.isfinite(values)):
+        if not math.isfinite(values.sum()):  # one pass; no sum of doses is beyond the largest number
             raise InputError("DOSE_NOT_FINITE", f"The {name} dose holds values that are not finite numbers.")
         front = 3 - values.ndim
         return cls((np.zeros(1),) * front + axes, values.reshape((1,) * front + values.shape), values.shape)

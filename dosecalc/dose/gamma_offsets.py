@@ -15,8 +15,8 @@ FloatArray = NDArray[np.float64]
 
 #: edge of a block over the distance criterion: few blocks to look at, few points to try in each
 BLOCK_EDGE = 0.3
-#: a dose difference up to so many criteria is followed up by trying the offsets one after the other: they are few
-NEAR = 0.41
+#: so many of the shortest offsets are tried one after the other
+MOST_NEAR = 2200
 #: points beyond which memory and time are wasted on a search that a maximum gamma would end
 MOST_POINTS = 20_000_000
 
@@ -28,7 +28,7 @@ class SearchOffsets:
     Parameters
     ----------
     near : float64 [k, 4]
-        The offsets within `NEAR`, rising in length.
+        The shortest offsets, at most `MOST_NEAR` but whole shells, rising in length.
     offsets : float64 [n, 4]
         z, y, x and the squared length; the first is the origin.
     block_start : int64 [m + 1]
@@ -134,10 +134,18 @@ def _in_blocks(points: FloatArray, length2: FloatArray, axes: tuple[bool, bool, 
     block_at[key[start]] = np.arange(len(start))
     by_length = np.column_stack([points, length2])[np.argsort(length2, kind="stable")]
     return SearchOffsets(
-        near=by_length[by_length[:, 3] <= NEAR**2],
+        near=_whole_shells(by_length),
         offsets=np.column_stack([points, length2]),
         block_start=np.append(start, len(points)).astype(np.int64),
         blocks=np.column_stack([(low + high) / 2, (high - low) / 2, length2[start]]),
         block_at=block_at.reshape(shape),
         edge=BLOCK_EDGE,
     )
+
+
+def _whole_shells(by_length: FloatArray) -> FloatArray:
+    """The first offsets, at most `MOST_NEAR`, all of each length that occurs."""
+    if len(by_length) <= MOST_NEAR:
+        return by_length
+    shorter = by_length[:, 3] < by_length[MOST_NEAR, 3] * (1.0 - 1e-9)
+    return np.ascontiguousarray(by_length[shorter])
