@@ -30,7 +30,7 @@ def plate(**changes: object) -> WedgePlate:
 
 def exponential_table(per_mm: float = 0.01, **changes: object) -> DynamicWedge:
     """A jaw motion whose dose rises exponentially."""
-    positions = np.arange(-200.0, 101.0, 5.0)
+    positions = np.arange(-200.0, 101.0, 2.0)
     values: dict[str, object] = {
         "name": "sweep",
         "nominal_mv": 6.0,
