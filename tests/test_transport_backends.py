@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import cone_sweep
 
 from dosecalc_kernels import registry
+from dosecalc_kernels.cuda import collapsed_cone
 
 SPACING = (0.25, 0.3, 0.2)
 MAX_TILT = 0.2
@@ -77,6 +78,14 @@ def test_one_cone_agrees_with_the_oracle(backend, direction):
     assert_allclose(dose, expected, rtol=0, atol=2e-6 * expected.max())
 
 
+@pytest.fixture(params=["small", "large"])
+def volume(request, monkeypatch):
+    """Volumes are swept in two ways; the tests' small ones also as large ones are."""
+    if request.param == "large":
+        monkeypatch.setattr(collapsed_cone, "_SMALL_VOXELS", 0)
+
+
+@pytest.mark.usefixtures("volume")
 @pytest.mark.parametrize("projection", [NEAR, FAR], ids=["near", "far"])
 @pytest.mark.parametrize("backend", TWINS, indirect=True)
 def test_transport_agrees_with_numba_everywhere(backend, projection):
@@ -92,6 +101,7 @@ def test_transport_agrees_with_numba_everywhere(backend, projection):
 
 
 @needs_compiler
+@pytest.mark.usefixtures("volume")
 def test_bits_of_the_transport_do_not_depend_on_the_launch():
     rng = np.random.default_rng(12)
     density = body(rng)

@@ -1,10 +1,10 @@
 """Collapsed-cone transport on CUDA: a thread for each line. Contract: `dosecalc_kernels.contract`, "cone_transport".
 
 Lines of one cone touch every voxel at most once, so a launch that has one cone per dose needs no atomics. To fill a
-device, `LANES` cones run at the same time, each into a dose of its own; the doses are added in their order. The number
-of lanes is fixed, so that the bits of a dose depend neither on the device nor on the geometry of launches. Cones of a
-launch cross the planes of the volume along the same axis and in the same direction: what they read they share in the
-cache.
+device, several cones run at the same time, each into a dose of its own (a lane); the doses are added in their order.
+The number of lanes follows from the volume alone, so that the bits of a dose depend neither on the device nor on the
+geometry of launches. In a large volume the cones of a launch cross its planes along the same axis and in the same
+direction: what they read they share in the cache.
 
 Nothing is swept before the first plane in which energy is released, nor along lines that pass it all: the result is
 the same. Memory traffic per voxel and cone, if no cache held anything: density and its reciprocal 8 bytes, kerma and
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,10 @@ from dosecalc_kernels.cuda.launch import DeviceArray, Launcher
 from dosecalc_kernels.cuda.source import Source
 
 _SOURCE = Source("collapsed_cone")
-#: cones that are swept at the same time, each with a dose of its own
-LANES = 8
+#: cones that are swept at the same time, each with a dose of its own: in large volumes, and in small ones, whose lines
+#: are too few to fill a device
+LANES, LANES_OF_SMALL = 8, 32
+_SMALL_VOXELS = 1_000_000
 #: voxel-cones move this many bytes through the caches; see above
 BYTES_PER_VOXEL_CONE = 24
 _VACUUM_G_CM3 = 0.01
@@ -73,17 +76,19 @@ class ConeTransport:
         if self._bounds is None:
             yield len(directions)
             return
-        paths = [_path(d, self.shape, self.spacing_cm, self._bounds) for d in directions]
-        groups: dict[tuple[int, bool], list[int]] = {}
-        for n, path in enumerate(paths):
-            groups.setdefault((path.axes[0], bool(path.whole[4])), []).append(n)
+        lines = _lines(directions, self.shape, self.spacing_cm, self._bounds)
         done = 0
-        for (axis, _), members in sorted(groups.items()):
-            layout = self._layouts[1 if axis == 0 else 0]
-            for first in range(0, len(members), LANES):
-                batch = members[first : first + LANES]
-                layout.march([paths[n] for n in batch], rates[batch], amplitudes[batch], projection, max_tilt)
-                done += len(batch)
+        for which, layout in enumerate(self._layouts):
+            (members,) = np.nonzero((lines.axes[:, 0] == 0) == (which == 1))
+            if not len(members):
+                continue
+            # cones of one axis and direction side by side
+            members = members[np.lexsort([lines.whole[members, _BACKWARDS], lines.axes[members, 0]])]
+            mine = _Lines(lines.axes[members], lines.whole[members], lines.step_cm[members], lines.shifts[members])
+            tables = layout.tables(mine, rates[members], amplitudes[members], projection)
+            for first, last in _batches(mine, layout.lanes):
+                layout.march(tables, first, last, max_tilt)
+                done += last - first
                 yield done
 
     def dose(self) -> DeviceArray:
@@ -94,48 +99,80 @@ class ConeTransport:
 def bytes_needed(shape: tuple[int, int, int]) -> int:
     """Device memory that a `ConeTransport` takes, with the kerma, the scerma and the dose that it is given."""
     nz, ny, nx = shape
-    voxels = nz * ny * nx
-    rows = max(nz * ny, nx * nz)
+    voxels, lanes = nz * ny * nx, _lanes_of(nz * ny * nx)
     # per layout density and reciprocal, kerma and scerma, lanes, two temporaries; then density, kerma, scerma, dose
-    return voxels * (2 * (8 + 8 + 4 * LANES + 8) + 4 * 4) + 2 * rows * (LANES * 64 + 8)
+    return voxels * (2 * (8 + 8 + 4 * lanes + 8) + 4 * 4) + (nz * ny + nx * nz) * (lanes * 64 + 8)
 
 
-class _Path(NamedTuple):
-    """Lines of one cone: axes (x = 0, y, z) of planes, sheets and rows, the kernel's numbers, shift per plane."""
+def _lanes_of(voxels: int) -> int:
+    return LANES if voxels > _SMALL_VOXELS else LANES_OF_SMALL
 
-    axes: tuple[int, int, int]
-    whole: tuple[int, ...]
-    step_cm: float
+
+_BACKWARDS = 4  # its place among a cone's whole numbers
+
+
+class _Lines(NamedTuple):
+    """Lines of cones.
+
+    Parameters
+    ----------
+    axes : int64 [cones, 3]
+        Axes (x = 0, y, z) of planes, sheets and rows.
+    whole : int32 [cones, 10]
+        The kernel's whole numbers.
+    step_cm : float32 [cones, 1]
+    shifts : int32 [cones, planes, 2]
+        Along sheets and rows, by plane.
+    """
+
+    axes: NDArray[np.int64]
+    whole: NDArray[np.int32]
+    step_cm: NDArray[np.float32]
     shifts: NDArray[np.int32]
 
 
-def _path(
-    direction: NDArray[np.float64],
+def _lines(
+    directions: NDArray[np.float64],
     shape: tuple[int, int, int],
     spacing_cm: tuple[float, float, float],
     bounds: NDArray[np.int64],
-) -> _Path:
-    """How the lines of a cone run through the volume, and which of them meet the box in which energy is released."""
-    steps = np.abs(direction) / np.array(spacing_cm)  # planes per cm along each axis
+) -> _Lines:
+    """How the lines of cones run through the volume, and which of them meet the box in which energy is released."""
+    cones = np.arange(len(directions))
+    steps = np.abs(directions) / np.array(spacing_cm)  # planes per cm along each axis
     # rounded, so that mirror images of a cone take the same decisions however their last bits differ
-    axis = int(np.argmax(np.round(steps / steps.max(), 9)))
-    axes = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
-    n = [shape[2 - a] for a in axes]
-    backwards = bool(direction[axis] < 0)
-    shear = np.round(direction / np.array(spacing_cm) / steps[axis], 9)
-    from_middle = np.arange(n[0]) - (n[0] - 1) / 2.0
-    shifts = np.rint(shear[list(axes[1:])] * from_middle[:, None]).astype(np.int32)
-    low, high = bounds[list(axes)].T
-    first, last = (n[0] - 1 - high[0], n[0] - 1 - low[0]) if backwards else (low[0], high[0])
-    within = shifts[first : last + 1]
-    begin, end = low[1:] - within.max(0), high[1:] - within.min(0)
-    rows_per = (1, n[0]) if axis == 1 else (n[1], 1)  # rows from one plane, and one sheet, to the next
-    lines = -(-(int(end[1] - begin[1]) + 1) // 32) * 32  # whole warps, each within one row
-    whole = (
-        n[0], n[1], *rows_per, int(backwards), int(first),
-        int(begin[0]), int(end[0] - begin[0]) + 1, int(begin[1]), lines,
-    )  # fmt: skip
-    return _Path(axes, whole, float(1.0 / steps[axis]), shifts)
+    axis = np.argmax(np.round(steps / steps.max(1, keepdims=True), 9), axis=1)
+    axes = np.array([(0, 2, 1), (1, 2, 0), (2, 1, 0)])[axis]
+    n = np.array(shape[::-1])[axes]
+    backwards = directions[cones, axis] < 0
+    fastest = steps[cones, axis][:, None]
+    shear = np.take_along_axis(np.round(directions / np.array(spacing_cm) / fastest, 9), axes[:, 1:], 1)
+    plane = np.arange(n[:, 0].max())
+    from_middle = plane - (n[:, :1] - 1) / 2.0
+    shifts = np.rint(shear[:, None] * from_middle[:, :, None]).astype(np.int32)
+    low, high = bounds[axes].transpose(2, 0, 1)
+    first = np.where(backwards, n[:, 0] - 1 - high[:, 0], low[:, 0])
+    last = np.where(backwards, n[:, 0] - 1 - low[:, 0], high[:, 0])
+    within = ((plane >= first[:, None]) & (plane <= last[:, None]))[:, :, None]
+    begin = low[:, 1:] - np.where(within, shifts, shifts.min()).max(1)
+    end = high[:, 1:] - np.where(within, shifts, shifts.max()).min(1)
+    count = end - begin + 1
+    one = np.ones_like(axis)
+    # rows from one plane, and one sheet, to the next
+    of_rows = np.where((axis == 1)[:, None], np.stack([one, n[:, 0]], 1), np.stack([n[:, 1], one], 1))
+    whole = np.column_stack(
+        [n[:, :2], of_rows, backwards, first, begin[:, 0], count[:, 0], begin[:, 1], -(-count[:, 1] // 32) * 32]
+    )
+    return _Lines(axes, whole.astype(np.int32), (1.0 / fastest).astype(np.float32), shifts)
+
+
+def _batches(lines: _Lines, lanes: int) -> Iterator[tuple[int, int]]:
+    """First cone of each launch and the one past its last; in large volumes of one axis and direction each."""
+    kind = lines.axes[:, 0] * 2 + lines.whole[:, _BACKWARDS]
+    changes = (np.nonzero(np.diff(kind))[0] + 1).tolist() if lanes == LANES else []
+    for begin, end in pairwise([0, *changes, len(kind)]):
+        for first in range(begin, end, lanes):
+            yield first, min(first + lanes, end)
 
 
 def _bounds(launcher: Launcher, some: DeviceArray) -> NDArray[np.int64] | None:
@@ -164,56 +201,67 @@ class _Layout:
 
         self._matter, self._row_ends = make() if key is None else launcher.memory.keep((key, order), make)
         self._released = launcher.empty((*self._turned_shape, 2), np.float32)
-        self._lanes = launcher.empty((LANES, *self._turned_shape), np.float32)
-        self._terms = launcher.empty((LANES, self._rows, 16), np.float32)
+        self.lanes = _lanes_of(self._rows * self._row_length)
+        self._lanes = launcher.empty((self.lanes, *self._turned_shape), np.float32)
+        self._terms = launcher.empty((self.lanes, self._rows, 16), np.float32)
 
     def load(self, kerma: DeviceArray, scerma: DeviceArray) -> None:
         self._released[..., 0] = kerma.transpose(self._order)
         self._released[..., 1] = scerma.transpose(self._order)
         self._lanes[...] = 0
 
-    def march(
+    def tables(
         self,
-        paths: list[_Path],
+        lines: _Lines,
         rates: NDArray[np.float64],
         amplitudes: NDArray[np.float64],
         projection: NDArray[np.float64],
-        max_tilt: float,
-    ) -> None:
-        """Sweep one cone per lane."""
-        put, n = self._launcher.put, len(paths)
-        whole = put(np.array([p.whole for p in paths]), np.int32)
-        turned = np.array([projection[:, [*p.axes, 3]] for p in paths])
+    ) -> _Tables:
+        """What the kernels need of each cone, on the device."""
+        put = self._launcher.put
+        rates32, step = rates.astype(np.float32), lines.step_cm
+        real = np.hstack([rates32 * _LOG2E, np.float32(1) / rates32, step, np.float32(1) / step])
+        turned = np.array([projection[:, [*axes, 3]] for axes in lines.axes])
+        return _Tables(
+            lines.whole, put(lines.whole, np.int32), put(real, np.float32), put(lines.shifts, np.int32),
+            put(amplitudes.transpose(0, 2, 1), np.float64), put(turned, np.float64),
+        )  # fmt: skip
+
+    def march(self, tables: _Tables, first: int, last: int, max_tilt: float) -> None:
+        """Sweep the cones from ``first`` to ``last``, one per lane."""
+        n = last - first
+        whole = tables.whole[first:last]
         self._launcher.over(
             _SOURCE, "row_terms", n * self._rows,
-            [whole, put(amplitudes.transpose(0, 2, 1), np.float64), put(turned, np.float64),
+            [whole, tables.amplitudes[first:last], tables.projections[first:last],
              self._row_ends, self._terms, self._rows, n, max_tilt],
             block=128,
         )  # fmt: skip
-        planes = max(p.whole[0] for p in paths)
-        shifts = np.zeros((n, planes, 2), np.int32)
-        for k, p in enumerate(paths):
-            shifts[k, : p.whole[0]] = p.shifts
         block = self._launcher.threads(256)
-        lines = max(p.whole[7] * p.whole[9] for p in paths)
+        lines = int((tables.numbers[first:last, 7].astype(np.int64) * tables.numbers[first:last, 9]).max())
         self._launcher.launch(
             _SOURCE, "march", (n * -(-lines // block),), (block,),
-            [self._matter, self._released, self._terms, put(shifts, np.int32), whole,
-             put(_numbers(paths, rates), np.float32), self._lanes, n, self._rows, self._row_length, planes],
+            [self._matter, self._released, self._terms, tables.shifts[first:last], whole, tables.real[first:last],
+             self._lanes, n, self._rows, self._row_length, tables.shifts.shape[1]],
         )  # fmt: skip
 
     def dose(self) -> DeviceArray:
         """The lanes' dose, [z, y, x]."""
         voxels = self._rows * self._row_length
         total = self._launcher.empty(self._turned_shape, np.float32)
-        self._launcher.over(_SOURCE, "sum_lanes", voxels, [self._lanes, total, voxels, LANES])
+        self._launcher.over(_SOURCE, "sum_lanes", voxels, [self._lanes, total, voxels, self.lanes])
         return total.transpose(tuple(np.argsort(self._order).tolist()))
 
 
-def _numbers(paths: list[_Path], rates: NDArray[np.float64]) -> NDArray[np.float32]:
-    rates32 = rates.astype(np.float32)
-    step = np.array([[p.step_cm] for p in paths], np.float32)
-    return np.hstack([rates32 * _LOG2E, np.float32(1) / rates32, step, np.float32(1) / step])
+class _Tables(NamedTuple):
+    """Whole numbers of the cones on the host; on the device these, real numbers, shifts, amplitudes, projections."""
+
+    numbers: NDArray[np.int32]
+    whole: DeviceArray
+    real: DeviceArray
+    shifts: DeviceArray
+    amplitudes: DeviceArray
+    projections: DeviceArray
 
 
 def _digest(density: NDArray[np.float32]) -> str:
