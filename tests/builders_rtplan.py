@@ -158,6 +158,72 @@ def static_beam(**options: object) -> Dataset:
     return make_beam([Point(0.0), Point(1.0)], beam_type="STATIC", **options)  # type: ignore[arg-type]
 
 
+def wedge_item(
+    kind: str = "STANDARD", angle: float = 45.0, orientation: float = 0.0, name: str = "W45", number: int = 1
+) -> Dataset:
+    """An item of the Wedge Sequence."""
+    return sequence_item(
+        WedgeNumber=str(number), WedgeType=kind, WedgeID=name, WedgeAngle=str(angle), WedgeOrientation=str(orientation),
+        SourceToWedgeTrayDistance="500",
+    )  # fmt: skip
+
+
+def wedge_position(position: str, number: int = 1) -> list[Dataset]:
+    """A Wedge Position Sequence."""
+    return [sequence_item(ReferencedWedgeNumber=str(number), WedgePosition=position)]
+
+
+def wedged_beam(wedge: Dataset | None = None, positions: Sequence[str] = ("IN",), **options: object) -> Dataset:
+    """A static field with a wedge; ``positions`` are those of the first control points, '' leaves one out."""
+    weights = [0.0, 0.4, 0.4, 1.0]
+    points = [Point(w) for w in weights]
+    for point, position in zip(points, positions, strict=False):
+        if position:
+            point.extra = {"WedgePositionSequence": wedge_position(position)}
+    return make_beam(points, NumberOfWedges="1", WedgeSequence=[wedge or wedge_item()], **options)  # type: ignore[arg-type]
+
+
+def block_item(outline: ArrayLike, kind: str = "SHIELDING", **changes: object) -> Dataset:
+    """An item of the Block Sequence; ``changes`` are set last, ``None`` deletes."""
+    flat = [float(v) for v in np.asarray(outline, dtype=float).ravel()]
+    item = sequence_item(
+        BlockNumber="1", BlockName="lung", BlockType=kind, BlockDivergence="PRESENT", BlockTrayID="T1",
+        MaterialID="Cerrobend", BlockThickness="75", BlockTransmission="0.04", SourceToBlockTrayDistance="650",
+        BlockNumberOfPoints=str(len(flat) // 2), BlockData=flat,
+    )  # fmt: skip
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(item, keyword)
+        else:
+            setattr(item, keyword, value)
+    return item
+
+
+def accessories_beam(**options: object) -> Dataset:
+    """A field with a wedge, two blocks on a tray and a bolus."""
+    beam = wedged_beam(wedge_item("MOTORIZED", 60.0), ("IN", "OUT"), **options)
+    triangle = [(-40, -40), (0, -40), (-40, 0)]
+    square = [(-45, -45), (45, -45), (45, 45), (-45, 45)]
+    beam.BlockSequence = [block_item(triangle), block_item(square, "APERTURE", BlockNumber="2")]
+    beam.NumberOfBlocks, beam.TotalBlockTrayFactor = "2", "0.97"
+    beam.ReferencedBolusSequence = [sequence_item(ReferencedROINumber="9", BolusID="5 mm")]
+    beam.NumberOfBoli = "1"
+    return beam
+
+
+def dual_layer_beam(**options: object) -> Dataset:
+    """Two stacked layers of leaves, the second shifted by half a leaf."""
+    beam = make_beam([Point(w, leaves=open_leaves(10)) for w in (0.0, 1.0)], mlc="MLCX1", **options)  # type: ignore[arg-type]
+    boundaries = [float(v) for v in np.linspace(-55.0, 55.0, 12)]
+    beam.BeamLimitingDeviceSequence.append(
+        sequence_item(RTBeamLimitingDeviceType="MLCX2", NumberOfLeafJawPairs="11", LeafPositionBoundaries=boundaries)
+    )
+    beam.ControlPointSequence[0].BeamLimitingDevicePositionSequence.append(
+        sequence_item(RTBeamLimitingDeviceType="MLCX2", LeafJawPositions=[-15.0] * 11 + [12.0] * 11)
+    )
+    return beam
+
+
 def step_and_shoot_beam(n_segments: int = 3, **options: object) -> Dataset:
     """Segments of equal weight; leaves move while no dose is given."""
     points = []

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders_dicom import to_bytes
-from builders_rtplan import Point, make_beam, make_rtplan, sliding_window_beam, static_beam, vmat_beam
+from builders_rtplan import (
+    Point,
+    accessories_beam,
+    dual_layer_beam,
+    make_beam,
+    make_rtplan,
+    sliding_window_beam,
+    static_beam,
+    vmat_beam,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import tag_for_keyword
@@ -130,7 +139,14 @@ def _read_on(beam_source: Dataset) -> None:
 
 def _whole_plan() -> Dataset:
     return make_rtplan(
-        [static_beam(number=1), sliding_window_beam(4, number=2), vmat_beam(4, number=3)], prescriptions_gy=(50.0,)
+        [
+            static_beam(number=1),
+            sliding_window_beam(4, number=2),
+            vmat_beam(4, number=3),
+            accessories_beam(number=4),
+            dual_layer_beam(number=5),
+        ],
+        prescriptions_gy=(50.0,),
     )
 
 
