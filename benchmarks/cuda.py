@@ -20,9 +20,10 @@ import numpy as np
 
 from benchmarks.machine_info import machine_info
 from benchmarks.transport import beam as water_beam
-from benchmarks.transport import water
 from dosecalc.engine import DoseSettings, compute_dose
+from dosecalc.geometry import Grid, Volume
 from dosecalc.machine import load_machine
+from dosecalc.patient.model import Patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
 from dosecalc_kernels.cuda.collapsed_cone import BYTES_PER_VOXEL_CONE
 from dosecalc_kernels.registry import Backend, backend
@@ -133,6 +134,12 @@ def vmat() -> Plan:
     return _plan("vmat", [Beam(n + 1, f"arc {n}", *_rest(a)) for n, a in enumerate(arcs)])
 
 
+def water(spacing_mm: float) -> Patient:
+    """A box of water of 36 cm: 3 million voxels of 2.5 mm."""
+    grid = Grid.covering((-180.0,) * 3, (180.0,) * 3, (spacing_mm,) * 3)
+    return Patient(Volume(grid, np.ones(grid.shape, np.float32)), np.zeros(grid.shape, np.uint8), ("water",), "HFS")
+
+
 def _rest(b: Beam) -> tuple[Any, ...]:
     return (b.machine_name, b.radiation, b.energy_mv, b.fluence_mode, b.sad_mm, b.patient_position, b.mlc,
             b.control_points)  # fmt: skip
@@ -149,7 +156,7 @@ def _mlc() -> MlcGeometry:
 
 
 def whole_plan(name: str, device: str, spacing_mm: float, repeat: int) -> dict[str, Any]:
-    """Seconds from plan to dose on the host, in a water box of 30 cm."""
+    """Seconds from plan to dose on the host, in a water box of 36 cm."""
     plan = {"imrt": imrt, "vmat": vmat}[name]()
     patient, machine = water(spacing_mm), load_machine(MACHINE)
     settings = DoseSettings(grid=patient.density.grid, device=device)
