@@ -167,6 +167,8 @@ def compute_dose(
     _check_boluses(plan, patient)
     devices = open_devices(settings.device, settings.engine, ENGINES[settings.engine].devices)
     compiled = threads.warm_up()
+    if not threads.shared():
+        devices = devices[:1]  # fluence is made on the host, by the thread of each device
     with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, with_boluses(patient, _all_boluses(plan)))

@@ -26,6 +26,14 @@ def limit(threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
+def shared() -> bool:
+    """Whether several threads may run kernels at the same time; asked after `warm_up`.
+
+    Numba's own thread pool, which it takes where it finds neither OpenMP nor TBB, ends the process if they do.
+    """
+    return str(numba.threading_layer()) != "workqueue"
+
+
 _warm = False
 
 
