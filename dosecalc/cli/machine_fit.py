@@ -247,8 +247,8 @@ def _print(report: FitReport, output: Path, page: Path | None) -> None:
         click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
     for a, b, r in strongly_correlated(result):
         click.echo(f"correlated: {a} with {b} ({r:+.2f}): the data tell their combination, not each")
-    before, after = result.reduced_chi_square
-    chi = f"reduced chi-square {before:.2f} before, {after:.2f} after"
+    start, end = result.reduced_chi_square
+    chi = f"reduced chi-square {start:.2f} before, {end:.2f} after"
     click.echo(f"{len(result.curves)} curves, {result.points} points, {chi}")
     if not result.arrived:
         click.echo("The fit was stopped before it arrived; run it again with --from the new model.")

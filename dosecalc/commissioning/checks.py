@@ -163,16 +163,17 @@ def _depth_dose(curve: Curve, _machine: Machine) -> _Found:
             "DEPTH_DOSE_RISES",
             f"it still rises or stays at its deepest point ({deepest:g} mm); is depth reversed, or is this a profile?",
         )
-    if deepest < 60 and top < _MAXIMUM_MM[0]:
+    largest = float(depth[value.argmax()])
+    if deepest < 60 and largest < _MAXIMUM_MM[0]:
         return (
             "MEASUREMENT_UNITS",
-            f"its maximum is at {top:g} mm and it ends at {deepest:g} mm; are the depths in cm? They must be in mm.",
+            f"its maximum is at {largest:g} mm, its end at {deepest:g} mm; are the depths in cm? They must be in mm.",
         )
     if not _MAXIMUM_MM[0] <= top <= _MAXIMUM_MM[1]:
         return (
             "DEPTH_DOSE_MAXIMUM",
-            f"its maximum is at {top:g} mm; photons of these energies have it at {_MAXIMUM_MM[0]:g} to "
-            f"{_MAXIMUM_MM[1]:g} mm. Is the depth scale shifted, or the energy another?",
+            f"its maximum is at {top:.1f} mm; photons of these energies have it at {_MAXIMUM_MM[0]:g} to "
+            f"{_MAXIMUM_MM[1]:g} mm. Is the depth scale shifted or reversed, or the energy another?",
         )
     if deepest < top + _BEYOND_MAXIMUM_MM:
         return "DEPTH_DOSE_SHORT", f"it ends at {deepest:g} mm, {deepest - top:.0f} mm beyond its maximum; scan deeper."

@@ -18,9 +18,11 @@ from dosecalc.commissioning.shape import field_edges
 from dosecalc.errors import Cancelled, InputError
 from dosecalc.machine.model import Energy, Machine
 
-_MOST_STEPS = 8
+_MOST_STEPS = 10
 #: the fit has arrived when a step changes no parameter by more than this share of its prior
 _ARRIVED = 0.01
+#: or when it lowers the sum of squares by less than this share
+_GAINED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,10 @@ class _Fit:
         progress: Callable[[float, str], None],
         cancelled: Callable[[], bool],
     ) -> None:
-        buildup = True
         self.start = model
         self.settings = settings
-        self.prepared = tuple(prepare(c, settings.uncertainty, buildup=buildup) for c in curves)
-        self.parameters = choose(model, curves, buildup=buildup)
+        self.prepared = tuple(prepare(c, settings.uncertainty) for c in curves)
+        self.parameters = choose(model, curves)
         modelled = [p.curve.select(_reachable(p)) for p in self.prepared]
         self._fine = WaterTank(modelled, settings.fine, settings.threads)
         self._coarse = WaterTank([p.curve.select(p.chosen) for p in self.prepared], settings.coarse, settings.threads)
@@ -179,7 +180,7 @@ class _Fit:
         n = len(self.parameters)
         solution = least_squares(
             self._fun, np.zeros(n), jac=self._jac, bounds=self._scaled_bounds(), method="trf", x_scale=1.0,
-            xtol=_ARRIVED / np.sqrt(n), ftol=1e-4, gtol=1e-6, max_nfev=self.settings.most_steps,
+            xtol=_ARRIVED / np.sqrt(n), ftol=_GAINED, gtol=1e-6, max_nfev=self.settings.most_steps,
         )  # fmt: skip
         fitted = self._model(solution.x)
         after = self._samplers(self._fine, fitted, "the fitted model")
@@ -230,8 +231,7 @@ class _Fit:
         columns = []
         _, upper = self._scaled_bounds()
         for j, parameter in enumerate(self.parameters):
-            step = parameter.step / parameter.prior
-            step = -step if x[j] + step > upper[j] else step
+            step = -parameter.step if x[j] + parameter.step > upper[j] else parameter.step
             moved = x.copy()
             moved[j] += step
             words = f"derivatives, {parameter.meaning}"

@@ -73,6 +73,8 @@ class Parameter:
         Whether the doses of a setup depend on it at all.
     before : float or None
         Value in the starting model; None where it has none.
+    step : float
+        Change for the derivatives, in priors: large against the engine's single precision and pixels.
     """
 
     key: str
@@ -84,14 +86,10 @@ class Parameter:
     apply: Callable[[Model, float], Model]
     touches: Callable[[Setup], bool]
     before: float | None
-
-    @property
-    def step(self) -> float:
-        """Change for the derivatives: large against the engine's single precision, small against the prior."""
-        return 0.1 * self.prior
+    step: float = 0.1
 
 
-def choose(model: Model, curves: Sequence[Curve], *, buildup: bool) -> tuple[Parameter, ...]:
+def choose(model: Model, curves: Sequence[Curve]) -> tuple[Parameter, ...]:
     """The parameters that the measurements say something about.
 
     Parameters
@@ -99,8 +97,6 @@ def choose(model: Model, curves: Sequence[Curve], *, buildup: bool) -> tuple[Par
     model : Model
         The starting model.
     curves : sequence of Curve
-    buildup : bool
-        Whether depth doses are used before their maximum.
     """
     kinds = {c.kind for c in curves}
     profiles = [c for c in curves if c.kind == "profile"]
@@ -112,7 +108,7 @@ def choose(model: Model, curves: Sequence[Curve], *, buildup: bool) -> tuple[Par
         chosen.append(_focal_spot(model))
     if profiles or "output_factors" in kinds:
         chosen += _extra_focal(model)
-    if "depth_dose" in kinds and buildup:
+    if "depth_dose" in kinds:
         chosen += _electrons(model)
     if any(leaves_make_edges(model.machine, c.setups[0], c.axis or "") for c in profiles):
         chosen.append(_leaf_tips(model))
@@ -268,4 +264,7 @@ def _leaf_tips(model: Model) -> Parameter:
     def touches(setup: Setup) -> bool:
         return any(leaves_make_edges(model.machine, setup, axis) for axis in "xy")
 
-    return Parameter("mlc.tip_offset_mm", "leaf tip offset", "mm", start, 0.5, (-3.0, 4.0), apply, touches, start)
+    # the fluence map places leaf ends to an eighth of a pixel: smaller steps would change nothing
+    return Parameter(
+        "mlc.tip_offset_mm", "leaf tip offset", "mm", start, 0.5, (-3.0, 4.0), apply, touches, start, step=1.0
+    )

@@ -55,29 +55,17 @@ class Prepared:
         Points that are fitted.
     sigma : float64 [n]
         Standard deviation of each value, in its unit.
-    first_mm : float
-        For a depth dose where the fit begins, mm.
     """
 
     curve: Curve
     shift_mm: float
     chosen: NDArray[np.bool_]
     sigma: FloatArray
-    first_mm: float
 
 
-def prepare(curve: Curve, uncertainty: Uncertainty, *, buildup: bool) -> Prepared:
-    """Centre, weigh and thin a curve.
-
-    Parameters
-    ----------
-    curve : Curve
-    uncertainty : Uncertainty
-    buildup : bool
-        Whether depth doses count before their maximum; without contamination electrons the model has no dose there
-        that it could answer for.
-    """
-    shift, first = 0.0, 0.0
+def prepare(curve: Curve, uncertainty: Uncertainty) -> Prepared:
+    """Centre, weigh and thin a curve."""
+    shift = 0.0
     counts = curve.points_mm[:, 2] <= DEEPEST_MM
     if curve.kind == "profile":
         edges = field_edges(curve)
@@ -86,10 +74,11 @@ def prepare(curve: Curve, uncertainty: Uncertainty, *, buildup: bool) -> Prepare
         curve = _shifted(curve, -shift)
         counts &= np.abs(curve.abscissa) <= edges.width_mm / 2 + TAIL_MM
     elif curve.kind in ("depth_dose", "tpr"):
-        first = SHALLOWEST_MM if buildup and curve.kind == "depth_dose" else depth_of_maximum_mm(curve)
+        # a TPR in the build-up would be a phantom for each of its points
+        first = SHALLOWEST_MM if curve.kind == "depth_dose" else depth_of_maximum_mm(curve)
         counts &= curve.abscissa >= first
     sigma = _sigma(curve, uncertainty)
-    return Prepared(curve, shift, counts & _thinned(curve, counts), sigma, first)
+    return Prepared(curve, shift, counts & _thinned(curve, counts), sigma)
 
 
 def _shifted(curve: Curve, by_mm: float) -> Curve:
@@ -105,10 +94,10 @@ def _sigma(curve: Curve, uncertainty: Uncertainty) -> FloatArray:
     if curve.kind == "output_factors":
         return dose
     position, value = by_position(curve)
-    rise = np.interp(curve.abscissa + _GRADIENT_MM, position, value) - np.interp(
-        curve.abscissa - _GRADIENT_MM, position, value
-    )
-    return np.asarray(np.hypot(dose, uncertainty.position_mm * rise / (2 * _GRADIENT_MM)))
+    low = np.maximum(curve.abscissa - _GRADIENT_MM, position[0])
+    high = np.minimum(curve.abscissa + _GRADIENT_MM, position[-1])
+    gradient = (np.interp(high, position, value) - np.interp(low, position, value)) / (high - low)
+    return np.asarray(np.hypot(dose, uncertainty.position_mm * gradient))
 
 
 def _thinned(curve: Curve, counts: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -66,7 +66,7 @@ def _with_sources(result: FitResult, source: str) -> dict[str, object]:
     """The model's content with the fit named as the source of what was fitted."""
     model = result.fitted
     touched = {f.parameter.key.split(".")[0].split("[")[0] for f in result.parameters}
-    changes = {
+    changes: dict[str, object] = {
         block: getattr(model.energy, block).model_copy(update={"source": source})
         for block in ("spectrum", "primary_source", "extra_focal", "off_axis", "electrons")
         if block in touched

@@ -1,0 +1,145 @@
+"""Fitting finds the model that measurements were made with, and says how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders_commissioning import depth_dose, edge_positions, measured, output_factors, profile
+from scipy.stats import chi2
+
+from dosecalc.commissioning.curves import Setup
+from dosecalc.commissioning.fit import FitResult, FitSettings, fit_machine
+from dosecalc.commissioning.forward import Resolution
+from dosecalc.commissioning.parameters import Model, applied, choose
+from dosecalc.commissioning.prepare import Uncertainty
+from dosecalc.errors import Cancelled, InputError
+from dosecalc.machine import load_machine
+from dosecalc.machine.model import ContaminationElectrons
+
+NOISE = Uncertainty(dose=0.003, floor=0.001, position_mm=0.2)
+#: coarse voxels: the physics is the same on both sides, and the test must be quick
+SETTINGS = FitSettings(NOISE, fine=Resolution(3.0, 8.0, 4.0), coarse=Resolution(4.0, 10.0, 8.0), threads=1)
+NARROW, WIDE = Setup(900.0, (60.0, 60.0)), Setup(900.0, (150.0, 150.0))
+
+
+def start_model() -> Model:
+    return Model(load_machine("generic-6mv-millennium120"), 0)
+
+
+def distance(result: FitResult, truth: np.ndarray) -> float:
+    """Squared Mahalanobis distance of the truth from the fit: chi-square distributed when the error bars are right."""
+    error = np.array([f.standard_error for f in result.parameters])
+    off = (np.array([f.value for f in result.parameters]) - truth) / error
+    return float(off @ np.linalg.solve(result.correlation, off))
+
+
+def assert_recovered(result: FitResult, truth: dict[str, float]) -> None:
+    assert [f.parameter.key for f in result.parameters] == list(truth)
+    # one fit in a thousand lies farther out when the error bars are right; the seed is fixed
+    assert distance(result, np.array(list(truth.values()))) < chi2.ppf(0.999, len(truth)), [
+        (f.parameter.key, f.value, f.standard_error, truth[f.parameter.key]) for f in result.parameters
+    ]
+    # noise was assumed as it was made: chi-square of this many points, once in a thousand farther from its mean
+    freedom = result.points - len(truth)
+    low, high = chi2.ppf([0.0005, 0.9995], freedom) / freedom
+    assert low < result.reduced_chi_square[1] < high
+    assert result.reduced_chi_square[1] < result.reduced_chi_square[0]
+
+
+def test_sources_and_off_axis_fluence_come_back() -> None:
+    start = start_model()
+    curves = [
+        profile(NARROW, "x", edge_positions(30.0), 100.0),
+        profile(WIDE, "x", edge_positions(75.0), 100.0),
+        profile(WIDE, "x", edge_positions(75.0 * 1.1), 200.0),
+        output_factors((NARROW, WIDE), 100.0),
+    ]
+    truth = {
+        "off_axis[30 mm]": 0.01,
+        "off_axis[75 mm]": -0.03,
+        "primary_source.sigma_mm": 1.1,
+        "extra_focal.fraction": 0.11,
+        "extra_focal.sigma_mm": 25.0,
+    }
+    parameters = choose(start, curves)
+    assert [p.key for p in parameters] == list(truth)
+    known = applied(start, parameters, list(truth.values()))
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 1), SETTINGS)
+    assert_recovered(result, truth)
+    assert result.arrived
+    sure = {f.parameter.key: f.from_data for f in result.parameters}
+    assert min(sure[k] for k in ("off_axis[75 mm]", "primary_source.sigma_mm", "extra_focal.fraction")) > 0.8
+
+
+def test_spectrum_and_electrons_come_back() -> None:
+    bare = start_model()
+    electrons = ContaminationElectrons(surface_dose=0.1, depth_gcm2=0.7, sigma_mm=40.0, source="test")
+    start = bare.with_energy(electrons=electrons)
+    depths = np.concatenate([np.arange(4.0, 30.0, 2.0), np.arange(30.0, 300.1, 10.0)])
+    curves = [depth_dose(Setup(1000.0, (100.0, 100.0)), depths)]
+    truth = {
+        "spectrum.exponent": 0.15,
+        "spectrum.curvature": -0.05,
+        "electrons.surface_dose": 0.15,
+        "electrons.depth_gcm2": 0.9,
+        "electrons.sigma_mm": 50.0,
+    }
+    known = applied(start, choose(start, curves), list(truth.values()))
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 2), SETTINGS)
+    assert_recovered(result, truth)
+    by_key = {f.parameter.key: f for f in result.parameters}
+    assert by_key["spectrum.exponent"].from_data > 0.9
+    # depth doses of one field hardly know a second number of the spectrum: it stays where it started, and is told so
+    assert by_key["spectrum.curvature"].from_data < 0.3
+    # what the model is calibrated to holds again for the fitted spectrum
+    from dosecalc.commissioning.calibration import calibration_dose
+
+    fitted = result.fitted
+    dose = calibration_dose(fitted.machine, fitted.energy, SETTINGS.fine, 1)
+    assert dose == pytest.approx(fitted.energy.calibration.gy_per_mu, rel=1e-5)  # single precision of the engine
+
+
+def test_leaf_tips_come_back_where_leaves_make_the_edge() -> None:
+    start = Model(load_machine("generic-6mv-agility"), 0)
+    curves = [profile(NARROW, "x", edge_positions(30.0), 100.0)]
+    keys = [p.key for p in choose(start, curves)]
+    assert "mlc.tip_offset_mm" in keys
+    # along y the diaphragms make the edge: nothing is learnt of the leaves
+    assert "mlc.tip_offset_mm" not in [p.key for p in choose(start, [replace(curves[0], axis="y")])]
+    mlc = start.machine.mlc.model_copy(update={"tip_offset_mm": 0.9})
+    known = Model(start.machine.model_copy(update={"mlc": mlc}), 0)
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 3), SETTINGS)
+    tip = next(f for f in result.parameters if f.parameter.key == "mlc.tip_offset_mm")
+    # fluence maps place leaf ends to an eighth of a millimetre
+    assert abs(tip.value - 0.9) < 3 * tip.standard_error + 0.125 / 2
+    assert tip.standard_error < 0.1
+    assert result.fitted.machine.mlc.tip_offset_mm == tip.value
+
+
+def test_a_jaw_that_stands_off_is_told_and_not_fitted_as_a_source() -> None:
+    start = start_model()
+    wrong = Setup(900.0, (64.0, 64.0))
+    truth = [profile(wrong, "x", edge_positions(32.0), 100.0)]
+    (curve,) = measured(truth, start, SETTINGS.fine, NOISE, 4)
+    labelled = replace(curve, setups=(NARROW,))
+    result = fit_machine(start.machine, start.energy, [labelled], SETTINGS)
+    width = result.curves[0].width_mm
+    assert width[0] - width[1] == pytest.approx(4.0, abs=0.3)  # the noise of 0.2 mm on both edges
+    spot = next(f for f in result.parameters if f.parameter.key == "primary_source.sigma_mm")
+    assert abs(spot.value - start.energy.primary_source.sigma_mm) < 3 * spot.standard_error
+
+
+def test_stops_when_asked() -> None:
+    start = start_model()
+    curves = measured([profile(NARROW, "x", edge_positions(30.0), 100.0)], start, SETTINGS.fine, NOISE, 5)
+    with pytest.raises(Cancelled):
+        fit_machine(start.machine, start.energy, curves, SETTINGS, cancelled=lambda: True)
+
+
+def test_refuses_to_fit_nothing() -> None:
+    start = Model(load_machine("generic-6mv-millennium120"), 0).with_energy(extra_focal=None)
+    with pytest.raises(InputError) as caught:
+        fit_machine(start.machine, start.energy, [output_factors((NARROW, WIDE), 100.0)], SETTINGS)
+    assert caught.value.reason == "FIT_NOTHING"
