@@ -31,7 +31,7 @@ def shared() -> bool:
 
     Numba's own thread pool, which it takes where it finds neither OpenMP nor TBB, ends the process if they do.
     """
-    return str(numba.threading_layer()) != "workqueue"
+    return str(numba.threading_layer()) != "workqueue"  # type: ignore[attr-defined]
 
 
 _warm = False
