@@ -106,7 +106,7 @@ def _mean_of_product(x, n_x, y, n_y, first, n_first, second, n_second):
     return total
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def add_transmission(
     out, along_mm, across_mm, jaw_along, jaw_across, jaw_transmission,
     pair_of_row, closed, leaf_start, leaf_end, tip_mm, tip_share, weight,
