@@ -48,6 +48,11 @@ class Backend:
         self.launcher = launcher
         self.description = "CPU" if launcher is None else launcher.description
 
+    @property
+    def xp(self) -> Any:
+        """The module of array functions that take and return this backend's arrays: numpy's or cupy's."""
+        return np if self.launcher is None else self.launcher.xp
+
     def use(self) -> None:
         """Make this the device of the calling thread: to be called by every thread that computes on it."""
         if self.launcher is not None:

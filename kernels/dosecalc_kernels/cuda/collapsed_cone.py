@@ -265,8 +265,9 @@ class _Tables(NamedTuple):
 
 
 def _digest(density: NDArray[np.float32]) -> str:
-    content = np.ascontiguousarray(density, np.float32)
-    return hashlib.blake2b(repr(content.shape).encode() + content.tobytes(), digest_size=16).hexdigest()
+    found = hashlib.blake2b(repr(density.shape).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(density, np.float32).data)
+    return found.hexdigest()
 
 
 def _matter(launcher: Launcher, turned: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
