@@ -53,6 +53,11 @@ class Backend:
         """The module of array functions that take and return this backend's arrays: numpy's or cupy's."""
         return np if self.launcher is None else self.launcher.xp
 
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling kernels for this device has taken in this process; those of the CPU are timed apart."""
+        return 0.0 if self.launcher is None else self.launcher.compile_seconds
+
     def use(self) -> None:
         """Make this the device of the calling thread: to be called by every thread that computes on it."""
         if self.launcher is not None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from functools import cache
@@ -170,7 +171,9 @@ class HostLauncher(Launcher):
     def _launch(
         self, source: Source, kernel: str, grid: Dims, block: Dims, args: Sequence[Any], shared_bytes: int
     ) -> None:
+        start = time.perf_counter()
         library = _library(source)
+        self.compile_seconds += time.perf_counter() - start
         values = [ctypes.c_void_p(a.ctypes.data) if self.is_device_array(a) else np.array(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(
             *(v.ctypes.data if isinstance(v, np.ndarray) else ctypes.addressof(v) for v in values)

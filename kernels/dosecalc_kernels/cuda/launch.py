@@ -8,6 +8,7 @@ differ in their last bit; and NaN keeps its meaning.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,9 +45,12 @@ class Launcher(ABC):
     description: str
     multiprocessors: int
     memory: DeviceMemory
+    #: what compiling kernels has taken so far
+    compile_seconds: float
 
     def __init__(self, block: int | None = None) -> None:
         self._block = block
+        self.compile_seconds = 0.0
 
     def threads(self, default: int) -> int:
         """Threads per block for a launch whose result does not depend on them."""
@@ -254,9 +258,11 @@ class CudaLauncher(Launcher):
     def _function(self, source: Source, kernel: str) -> Any:
         """A kernel of this device; its source is compiled when the first of its kernels is asked for."""
         if (source, kernel) not in self._functions:
+            start = time.perf_counter()
             module = self.xp.RawModule(code=source.text(), options=NVRTC_OPTIONS)
             for name in source.kernels():
                 self._functions[source, name] = module.get_function(name)
+            self.compile_seconds += time.perf_counter() - start
         return self._functions[source, kernel]
 
 
