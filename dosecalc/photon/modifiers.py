@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,9 +13,13 @@ from dosecalc.photon.blocks import tray_transmission
 from dosecalc.photon.dynamic_wedge import with_jaw_motion
 from dosecalc.photon.fluence import FluenceMap, fluence_map
 from dosecalc.photon.segments import Segment, View
-from dosecalc.photon.spectral import SpectralModel
-from dosecalc.photon.wedges import Box, FilteredMap, attenuation_per_mm, behind_plate, check_field, find_plate
+from dosecalc.photon.spectral import SpectralModel, spectral_model
+from dosecalc.photon.wedges import Box, FilteredMap, attenuation_per_mm, behind_plate, check_field, find_plate, path_mm
 from dosecalc.plan import Beam, ControlPoint
+
+#: the kernels' plate thickness is rounded to this, in mean free paths, and its share of the meterset to a tenth
+_PATH_STEP = 0.25
+_SHARE_STEPS = 10
 
 
 def prepared(beam: Beam, machine: Machine, energy: Energy) -> Beam:
@@ -59,6 +64,73 @@ def open_box(beam: Beam, point: ControlPoint, machine: Machine) -> Box:
 def _overlap(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     low, high = max(a[0], b[0]), min(a[1], b[1])
     return (low, high) if low <= high else a
+
+
+def kernel_quality(beam: Beam, machine: Machine, energy: Energy) -> Energy:
+    """The beam quality whose kernels a beam needs: hardened by its wedge plate, where it has one.
+
+    Parameters
+    ----------
+    beam : Beam
+        As `prepared` returned it.
+    machine, energy
+        Of the beam.
+
+    Returns
+    -------
+    Energy
+        The same one without a plate. Else with a spectrum, in no particular unit, that is the mean over the meterset on
+        the ray through the middle of the field. Thickness and share are rounded, so that beams with one wedge share
+        their kernels.
+    """
+    total = {w.number: 0.0 for w in beam.accessories.wedges}
+    for a, b in pairwise(beam.control_points):
+        for number in a.wedges_in:
+            total[number] += b.meterset_fraction - a.meterset_fraction
+    used = [w for w in beam.accessories.wedges if total[w.number] > 0]
+    if not used:
+        return energy
+    spectrum = energy.spectrum
+    photons = np.array(spectrum.photons_per_bin)
+    edges = np.array(spectrum.edges_mev)
+    nodes = ((edges[1:] + edges[:-1]) / 2)[photons > 0]
+    through = np.zeros(len(nodes))
+    open_share = 1.0
+    for wedge in used:
+        share = round(total[wedge.number] * _SHARE_STEPS) / _SHARE_STEPS
+        point = next(p for p in beam.control_points if wedge.number in p.wedges_in)
+        middle = [np.array(sum(v) / 2) for v in open_box(beam, point, machine)]
+        plate = find_plate(wedge, beam, machine)
+        mu = attenuation_per_mm(plate, nodes)
+        step = _PATH_STEP / float(np.average(mu, weights=photons[photons > 0]))
+        path = round(float(path_mm(plate, wedge, middle[0], middle[1], machine.sad_mm)) / step) * step
+        through += share * np.exp(-mu * path)
+        open_share -= share
+    photons[photons > 0] *= through + max(open_share, 0.0)
+    hardened = spectrum.model_copy(update={"photons_per_bin": tuple(photons.tolist())})
+    return energy.model_copy(update={"spectrum": hardened})
+
+
+def open_beam_model(quality: Energy, energy: Energy, materials: tuple[str, ...], quantity: str) -> SpectralModel:
+    """Spectral model of the open beam whose energies are weighted for the kernels of another quality.
+
+    Parameters
+    ----------
+    quality : Energy
+        From `kernel_quality`.
+    energy : Energy
+        Of the open beam.
+    materials, quantity
+        As for `spectral_model`.
+    """
+    model = spectral_model(quality, materials, quantity)
+    if quality is energy:
+        return model
+    photons, hardened = spectrum_nodes(energy.spectrum)[1], spectrum_nodes(quality.spectrum)[1]
+    per_photon = photons / hardened
+    return replace(
+        model, release_kerma=model.release_kerma * per_photon, release_scerma=model.release_scerma * per_photon
+    )
 
 
 def modified_maps(
