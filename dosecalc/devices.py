@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dosecalc.errors import DeviceError
 from dosecalc_kernels.errors import DeviceFault
-from dosecalc_kernels.registry import Backend, backend, cuda_devices
+from dosecalc_kernels.registry import Backend, backend, cuda_devices, fault_of
 
 _LOG = logging.getLogger("dosecalc.device")
 #: what a computation may ask for
@@ -44,11 +44,14 @@ class Device:
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Turn what the kernels say of a device into `DeviceError`."""
+    """Turn what the kernels, and operations on a device's arrays, say of a device into `DeviceError`."""
     try:
         yield
-    except DeviceFault as fault:
-        raise DeviceError(fault.reason, fault.message) from fault
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        raise DeviceError(fault.reason, fault.message) from error
 
 
 def open_devices(choice: str, engine: str, supported: tuple[str, ...]) -> tuple[Backend, ...]:

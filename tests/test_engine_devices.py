@@ -138,6 +138,20 @@ def test_a_device_that_fails_is_an_error_with_a_reason(monkeypatch, patient, pla
     assert e.value.reason == reason
 
 
+def test_errors_of_cupy_become_device_errors():
+    cupy = pytest.importorskip("cupy")
+    for error, reason in [
+        (cupy.cuda.memory.OutOfMemoryError(1000, 500), "DEVICE_OUT_OF_MEMORY"),
+        (cupy.cuda.runtime.CUDARuntimeError(700), "DEVICE_FAILED"),  # cudaErrorIllegalAddress
+        (cupy.cuda.runtime.CUDARuntimeError(100), "DEVICE_NOT_AVAILABLE"),  # cudaErrorNoDevice
+    ]:
+        with pytest.raises(DeviceError) as e, devices.device_errors():
+            raise error
+        assert e.value.reason == reason
+    with pytest.raises(ValueError, match="of another kind"), devices.device_errors():
+        raise ValueError("of another kind")
+
+
 def test_auto_falls_back_to_the_cpu_with_one_log_line(monkeypatch, caplog):
     def missing(*_):
         raise DeviceFault("DEVICE_NOT_AVAILABLE", "no driver")

@@ -103,6 +103,13 @@ def backend(name: str) -> Backend:
     return _named(name)
 
 
+def fault_of(error: BaseException) -> DeviceFault | None:
+    """What an error says of a device; None for errors that have nothing to do with one."""
+    from dosecalc_kernels.cuda import launch
+
+    return launch.fault_of(error)
+
+
 def cuda_devices() -> dict[str, tuple[str, int, int]]:
     """The CUDA devices that are here, by name: what each is called, its multiprocessors, its bytes of memory."""
     from dosecalc_kernels.cuda.launch import device_count, device_properties

@@ -8,6 +8,7 @@ differ in their last bit; and NaN keeps its meaning.
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -206,19 +207,13 @@ class CudaLauncher(Launcher):
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn CuPy's errors into `DeviceFault`."""
-        cuda = self.xp.cuda
         try:
             yield
-        except cuda.memory.OutOfMemoryError as e:
-            raise DeviceFault("DEVICE_OUT_OF_MEMORY", f"The memory of CUDA device {self.device} is full: {e}") from e
-        except cuda.compiler.CompileException as e:
-            raise DeviceFault("KERNEL_NOT_COMPILED", f"A CUDA kernel could not be compiled: {e}") from e
-        except cuda.runtime.CUDARuntimeError as e:
-            missing = "InsufficientDriver" in str(e) or "NoDevice" in str(e)
-            reason = "DEVICE_NOT_AVAILABLE" if missing else "DEVICE_FAILED"
-            raise DeviceFault(reason, f"CUDA device {self.device}: {e}") from e
-        except cuda.driver.CUDADriverError as e:
-            raise DeviceFault("DEVICE_FAILED", f"CUDA device {self.device}: {e}") from e
+        except Exception as error:
+            fault = fault_of(error)
+            if fault is None or fault is error:
+                raise
+            raise fault from error
 
     def put(self, array: Any, dtype: DTypeLike) -> DeviceArray:
         with self.faults(), self._context:
@@ -275,6 +270,22 @@ class _CudaMeter:
 
     def free_bytes(self) -> int:
         return self._launcher.free_bytes()
+
+
+def fault_of(error: BaseException) -> DeviceFault | None:
+    """What an error says of a CUDA device; None for errors that have nothing to do with one."""
+    cupy = sys.modules.get("cupy")
+    if isinstance(error, DeviceFault) or cupy is None:
+        return error if isinstance(error, DeviceFault) else None
+    cuda = cupy.cuda
+    if isinstance(error, cuda.memory.OutOfMemoryError):
+        return DeviceFault("DEVICE_OUT_OF_MEMORY", f"The memory of the CUDA device is full: {error}")
+    if isinstance(error, cuda.compiler.CompileException):
+        return DeviceFault("KERNEL_NOT_COMPILED", f"A CUDA kernel could not be compiled: {error}")
+    if isinstance(error, cuda.runtime.CUDARuntimeError | cuda.driver.CUDADriverError):
+        missing = any(name in str(error) for name in ("InsufficientDriver", "NoDevice", "InvalidDevice"))
+        return DeviceFault("DEVICE_NOT_AVAILABLE" if missing else "DEVICE_FAILED", f"The CUDA device: {error}")
+    return None
 
 
 def device_count() -> int:
