@@ -66,7 +66,7 @@ def fit(
     model = load_machine(start)
     quality = _quality(model, energy, fff)
     if output is not None:
-        _check_output(output, force)
+        _check_output(output, name or output.stem, report, force)
     found = _measurements(measurements, model, quality, energy is not None, skip, detector_mm)
     if only_check:
         _print_curves(found, as_json)
@@ -106,7 +106,8 @@ def _quality(model: Machine, energy_mv: float | None, fff: bool) -> Energy:
     )
 
 
-def _check_output(output: Path, force: bool) -> None:
+def _check_output(output: Path, name: str, page: Path | None, force: bool) -> None:
+    from dosecalc.commissioning.write import check_name
     from dosecalc.errors import InputError
     from dosecalc.outputs import check_writable
 
@@ -116,7 +117,10 @@ def _check_output(output: Path, force: bool) -> None:
         raise InputError(
             "OUTPUT_EXISTS", "There is such a file already; choose another name, or --force.", file=output.name
         )
-    check_writable(output.parent)
+    check_name(name)
+    for file in (output, page):
+        if file is not None:
+            check_writable(file.parent)
 
 
 def _measurements(
@@ -210,7 +214,8 @@ def _print_curves(found: Measurements, as_json: bool) -> None:
     for c in found.curves:
         click.echo(f"{c.file}, {c.name}: {c.title}; {len(c.value)} points; {c.detector or 'detector not told'}")
     _print_left_out(found.left_out)
-    click.echo(f"{len(found.curves)} curves can be fitted.")
+    n = len(found.curves)
+    click.echo(f"{n} curve{'s' if n != 1 else ''} can be fitted.")
 
 
 def _left_out(left_out: tuple[LeftOut, ...]) -> list[dict[str, str | None]]:

@@ -19,6 +19,22 @@ _HEADING = (
 )
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no name for a model, before anything is computed for it.
+
+    Raises
+    ------
+    InputError
+        ``MACHINE_NAME``.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        raise InputError(
+            "MACHINE_NAME",
+            f"{name!r} is no name for a model: up to 64 lower-case letters, digits, points, dashes; choose the file's "
+            "name so, or give --name.",
+        )
+
+
 def finished_machine(result: FitResult, name: str, measured: str, hashes: Mapping[str, str]) -> Machine:
     """The fitted model under its own name, with its sources; validated as a whole.
 
@@ -37,12 +53,7 @@ def finished_machine(result: FitResult, name: str, measured: str, hashes: Mappin
     InputError
         ``MACHINE_NAME``.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        raise InputError(
-            "MACHINE_NAME",
-            f"{name!r} is no name for a model: up to 64 lower-case letters, digits, points, dashes; choose the file's "
-            "name so, or give --name.",
-        )
+    check_name(name)
     start = result.start.machine
     today = datetime.date.today().isoformat()
     source = (

@@ -25,7 +25,8 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: fit to measurements</title>
 <style>{style}
-.hash {{ font-family: ui-monospace, monospace; font-size: .85em; }}
+body {{ max-width: 80rem; }} th, td {{ white-space: normal; }}
+.hash {{ font-family: ui-monospace, monospace; font-size: .85em; word-break: break-all; }}
 </style>
 </head>
 <body>
@@ -121,30 +122,35 @@ def commissioning_page(report: FitReport) -> str:
 def _scores(report: FitReport) -> str:
     rows = [
         [
-            escape(s.test),
             escape(s.curve),
-            f"{b.worst:.2f} {s.unit}",
-            f"{s.worst:.2f} {s.unit}",
-            escape(s.where),
-            f"{s.limit:g} {s.unit}",
-            f"{100 * s.within:.0f} %",
+            escape(s.test),
+            _together(f"{b.worst:.2f} {s.unit}"),
+            _together(f"{s.worst:.2f} {s.unit}"),
+            _together(s.where),
+            _together(f"{s.limit:g} {s.unit}"),
+            _together(f"{100 * s.within:.0f} %"),
             coloured("pass" if s.met else "MISSED"),
         ]
         for s, b in zip(report.scores, report.scores_before, strict=True)
     ]
-    return table(("test", "curve", "worst before", "worst", "at", "limit", "points within", "verdict"), rows)
+    return table(("curve", "test", "worst before", "worst", "at", "limit", "points within", "verdict"), rows)
+
+
+def _together(text: str) -> str:
+    """A figure and its unit, never parted by the end of a line."""
+    return escape(text.strip()).replace(" ", "&nbsp;")
 
 
 def _parameters(parameters: Sequence[FittedParameter]) -> str:
     rows = []
     for f in parameters:
         p = f.parameter
-        before = "–" if p.before is None else f"{p.before:.4g}"
+        before = "–" if p.before is None else f"{p.before:.4g} {p.unit}"
         rows.append(
             [
                 f"{escape(p.meaning)}<br><code>{escape(p.key)}</code>",
-                f"{before} {p.unit}",
-                f"{f.value:.4g} ± {f.standard_error:.2g} {p.unit}",
+                _together(before),
+                _together(f"{f.value:.4g} ± {f.standard_error:.2g} {p.unit}"),
                 f"{p.prior:.2g}",
                 f"{100 * f.from_data:.0f} %",
                 '<span class="missed">at its limit</span>' if f.at_bound else "",
