@@ -14,6 +14,9 @@ from dosecalc.errors import DeviceError
 from dosecalc_kernels.errors import DeviceFault
 from dosecalc_kernels.registry import Backend, backend, cuda_devices, fault_of
 
+#: environment variable that tells a process which of several it is, ``1/2`` for the first of two, so that each takes
+#: GPUs of its own for ``cuda`` and ``auto``
+SHARE_VARIABLE = "DOSECALC_GPU_SHARE"
 _LOG = logging.getLogger("dosecalc.device")
 #: what a computation may ask for
 NAMES = re.compile(r"cpu|cuda(:\d+)?|auto")
@@ -84,7 +87,13 @@ def open_devices(choice: str, engine: str, supported: tuple[str, ...]) -> tuple[
         first = backend(choice)
         if first.launcher is None or choice not in ("cuda", "auto"):
             return (first,)
-        return tuple(backend(name) for name in cuda_devices())
+        return tuple(backend(name) for name in _share(tuple(cuda_devices()), os.environ.get(SHARE_VARIABLE, "1/1")))
+
+
+def _share(names: tuple[str, ...], share: str) -> tuple[str, ...]:
+    """The GPUs for one of several processes side by side, each at least one: of two, every other one."""
+    which, _, of = share.partition("/")
+    return names[(int(which) - 1) % len(names) :: int(of)]
 
 
 def with_room(devices: tuple[Backend, ...], nbytes: int) -> tuple[tuple[Backend, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +137,17 @@ def test_a_device_that_fails_is_an_error_with_a_reason(monkeypatch, patient, pla
     with pytest.raises(DeviceError) as e:
         compute_dose(patient, plan, machine, DoseSettings())
     assert e.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [("1/1", "0123"), ("1/2", "02"), ("2/2", "13"), ("3/8", "2"), ("6/8", "1")]
+)
+def test_processes_side_by_side_take_gpus_of_their_own(monkeypatch, share, expected):
+    monkeypatch.setattr(devices, "cuda_devices", lambda: [f"cuda:{n}" for n in range(4)])
+    monkeypatch.setattr(devices, "backend", lambda name: SimpleNamespace(name=name, launcher="one"))
+    monkeypatch.setenv(devices.SHARE_VARIABLE, share)
+    opened = devices.open_devices("cuda", "some", ("cuda",))
+    assert [d.name for d in opened] == [f"cuda:{n}" for n in expected]
 
 
 def test_errors_of_cupy_become_device_errors():
