@@ -7,6 +7,7 @@ named backend is taken or fails with the reason; only ``auto`` chooses, a usable
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dosecalc_kernels.cuda.launch import Launcher
 
 _LOG = logging.getLogger("dosecalc.device")
+#: more threads than this wait for each other, and for the interpreter's lock
+_MOST_HOST_WORKERS = 8
 #: kernels and classes of kernels by the name that they have in their module, which has the same name in cpu/ and cuda/
 KERNELS = {
     "add_transmission": "fluence",
@@ -52,6 +55,11 @@ class Backend:
     def xp(self) -> Any:
         """The module of array functions that take and return this backend's arrays: numpy's or cupy's."""
         return np if self.launcher is None else self.launcher.xp
+
+    @property
+    def host_workers(self) -> int:
+        """How many threads of the host should prepare what this backend takes: one, where it takes all of them itself."""
+        return 1 if self.launcher is None else max(2, min(_MOST_HOST_WORKERS, os.cpu_count() or 1))
 
     @property
     def compile_seconds(self) -> float:
