@@ -58,7 +58,7 @@ class Backend:
 
     @property
     def host_workers(self) -> int:
-        """How many threads of the host should prepare what this backend takes: one, where it takes all of them itself."""
+        """How many threads of the host should prepare what this backend takes; one if it takes all of them itself."""
         return 1 if self.launcher is None else max(2, min(_MOST_HOST_WORKERS, os.cpu_count() or 1))
 
     @property
