@@ -15,7 +15,7 @@ from server_helpers import SMALL, ServerProcess, until
 from dosecalc.dicom.rtdose import read_rtdose
 from dosecalc.dicom.study import load_study
 from dosecalc.recompute import GridRequest, RecomputeRequest, recompute
-from dosecalc_api.client import Client, DosecalcApiError, dose_request
+from dosecalc_api.client import Client, DosecalcApiError, dose_request, job_dose
 from dosecalc_api.v1 import dose_pb2
 from dosecalc_phantoms import make_phantom
 from dosecalc_phantoms.dicom import write_phantom
@@ -63,6 +63,16 @@ def test_the_dose_is_the_one_of_this_process_bit_by_bit(client: Client, job: dos
         np.testing.assert_array_equal(client.dose_array(job.name, beam.number).dose_gy, beam.dose_gy)
     means = {d.structure_name: d.statistics["mean_gy"] for d in client.dvhs(job.name)}
     assert means == {d.name: d.mean_gy for d in here.dvhs}
+
+
+def test_the_dose_of_a_job_is_compared_with_its_rtdose(client: Client, job: dose_pb2.Job) -> None:
+    found = client.compare(job_dose(job.name), client.download_dose(job.name))
+    assert found.pass_rates_percent == {"2%/2mm": 100.0}
+    assert found.comparison.difference.max_abs_percent == 0.0
+    beam = job_dose(job.name, job.result.beams[0].beam_number)
+    with pytest.raises(DosecalcApiError) as caught:
+        client.compare(job_dose(job.name), beam)
+    assert caught.value.reason == "DOSE_SUMMATION"
 
 
 def test_the_result_says_what_made_it(client: Client, job: dose_pb2.Job) -> None:

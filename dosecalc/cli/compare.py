@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dosecalc.cli.options import Point, SpacingType
-from dosecalc.errors import DicomError, InputError
+from dosecalc.errors import InputError
 
 if TYPE_CHECKING:
     from dosecalc.dicom.rtdose import RtDose
@@ -100,10 +100,11 @@ def compare(
 
     Exit code 0; 1 when a pass rate is below --min-pass; 2 when the doses cannot be compared.
     """
+    from dosecalc.dicom.comparable import refuse_strangers
     from dosecalc.dose.compare import compare as compare_doses
 
     doses = [_read(path, spacing) for path in (reference, evaluated)]
-    _refuse_strangers(doses, ignore_frame=ignore_frame, ignore_type=ignore_type, file=evaluated.name)
+    refuse_strangers(doses[0][1], doses[1][1], ignore_frame=ignore_frame, ignore_type=ignore_type, file=evaluated.name)
     structures = _structures(rtstruct, names, doses[0][1], ignore_frame=ignore_frame)
     result = compare_doses(
         doses[0][0],
@@ -135,33 +136,6 @@ def _read(path: Path, spacing: Point | None) -> tuple[Volume, RtDose | None]:
     return dose.volume, dose
 
 
-def _refuse_strangers(
-    doses: list[tuple[Volume, RtDose | None]], *, ignore_frame: bool, ignore_type: bool, file: str
-) -> None:
-    a, b = (dose for _, dose in doses)
-    if a is None or b is None:
-        return
-    frames = a.frame_of_reference_uid, b.frame_of_reference_uid
-    if all(frames) and frames[0] != frames[1] and not ignore_frame:
-        raise DicomError(
-            "FRAME_OF_REFERENCE",
-            "The two doses lie in different frames of reference, so their positions cannot be compared; "
-            "--ignore-frame compares them all the same.",
-            file=file,
-        )
-    for what, one, other in (
-        ("summation type", a.summation_type, b.summation_type),
-        ("dose type", a.dose_type, b.dose_type),
-    ):
-        if one.upper() != other.upper() and not ignore_type:
-            raise DicomError(
-                "DOSE_SUMMATION",
-                f"The {what} of the reference is {one or 'not stated'}, of the evaluated dose {other or 'not stated'}: "
-                "they are not of the same thing; --ignore-type compares them all the same.",
-                file=file,
-            )
-
-
 def _structures(
     rtstruct: Path | None, names: tuple[str, ...], dose: RtDose | None, *, ignore_frame: bool
 ) -> tuple[Structure, ...]:
@@ -169,16 +143,12 @@ def _structures(
         if names:
             raise InputError("STRUCTURES_MISSING", "--structure names structures, but --structures gives no RTSTRUCT.")
         return ()
+    from dosecalc.dicom.comparable import refuse_strange_frame
     from dosecalc.dicom.rtstruct import read_rtstruct
 
     found = read_rtstruct(rtstruct)
-    frames = found.frame_of_reference_uid, dose.frame_of_reference_uid if dose else None
-    if all(frames) and frames[0] != frames[1] and not ignore_frame:
-        raise DicomError(
-            "FRAME_OF_REFERENCE",
-            "Dose and structures lie in different frames of reference, so their positions cannot be compared.",
-            file=rtstruct.name,
-        )
+    if not ignore_frame:
+        refuse_strange_frame(dose, found.frame_of_reference_uid, file=rtstruct.name)
     return tuple(found.find(n) for n in names) if names else tuple(found.structures)
 
 

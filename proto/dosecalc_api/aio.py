@@ -10,12 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from dosecalc_api.compare import Assembly, ComparedDoses, CompareOptions, Dose, Inquiry
 from dosecalc_api.errors import DosecalcApiError, api_errors, succeeded
 from dosecalc_api.options import CHANNEL_OPTIONS, Tls
 from dosecalc_api.patience import PAUSE_S, Patience
 from dosecalc_api.results import DoseArray, UploadedStudy
 from dosecalc_api.transfer import Blob, Download, Source, gather, refs
 from dosecalc_api.v1 import (
+    compare_pb2_grpc,
     dose_pb2,
     dose_pb2_grpc,
     info_pb2,
@@ -56,6 +58,7 @@ class AsyncClient:
         self._studies: Any = study_pb2_grpc.StudyServiceStub(channel)
         self._doses: Any = dose_pb2_grpc.DoseServiceStub(channel)
         self._machines: Any = machine_pb2_grpc.MachineServiceStub(channel)
+        self._compares: Any = compare_pb2_grpc.CompareServiceStub(channel)
         self._infos: Any = info_pb2_grpc.InfoServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
@@ -175,6 +178,25 @@ class AsyncClient:
 
         dvhs: list[dose_pb2.Dvh] = await self._call(whole, dose_pb2.GetDvhsRequest(job=job, structures=structures))
         return dvhs
+
+    async def compare(self, reference: Dose, evaluated: Dose, options: CompareOptions | None = None) -> ComparedDoses:
+        """Compare two doses; see `dosecalc_api.client.Client.compare`."""
+        inquiry = await asyncio.to_thread(Inquiry, reference, evaluated, options or CompareOptions())
+        patience = Patience(self._patience_s)
+        while True:
+            try:
+                missing = await self._missing(inquiry.blobs) if inquiry.blobs else []
+                if missing:
+                    await self._send(missing)
+                assembly = Assembly()
+                with api_errors():
+                    async for response in self._compares.Compare(inquiry.request):
+                        patience.renew()
+                        assembly.take(response)
+                return assembly.result()
+            except DosecalcApiError as error:
+                patience.check(error)
+                await asyncio.sleep(PAUSE_S)
 
     async def _call(self, method: Callable[..., Any], request: object, again: bool = True) -> Any:
         patience = Patience(self._patience_s if self._met and again else 0.0)

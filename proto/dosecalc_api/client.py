@@ -17,12 +17,14 @@ from typing import Any
 import grpc
 
 from dosecalc_api.aio import AsyncClient
+from dosecalc_api.compare import Assembly, ComparedDoses, CompareOptions, Dose, Inquiry, array_dose, job_dose
 from dosecalc_api.errors import DosecalcApiError, api_errors, succeeded
 from dosecalc_api.options import CHANNEL_OPTIONS, Tls, dose_request
 from dosecalc_api.patience import PAUSE_S, Patience
 from dosecalc_api.results import DoseArray, UploadedStudy
 from dosecalc_api.transfer import Blob, Download, Source, gather, refs
 from dosecalc_api.v1 import (
+    compare_pb2_grpc,
     dose_pb2,
     dose_pb2_grpc,
     info_pb2,
@@ -33,7 +35,19 @@ from dosecalc_api.v1 import (
     study_pb2_grpc,
 )
 
-__all__ = ["AsyncClient", "Client", "DoseArray", "DosecalcApiError", "Tls", "UploadedStudy", "dose_request"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "CompareOptions",
+    "ComparedDoses",
+    "DoseArray",
+    "DosecalcApiError",
+    "Tls",
+    "UploadedStudy",
+    "array_dose",
+    "dose_request",
+    "job_dose",
+]
 
 
 class Client:
@@ -67,6 +81,7 @@ class Client:
         self._studies = study_pb2_grpc.StudyServiceStub(self._channel)
         self._doses = dose_pb2_grpc.DoseServiceStub(self._channel)
         self._machines = machine_pb2_grpc.MachineServiceStub(self._channel)
+        self._compares = compare_pb2_grpc.CompareServiceStub(self._channel)
         self._infos = info_pb2_grpc.InfoServiceStub(self._channel)
 
     def __enter__(self) -> Client:
@@ -203,6 +218,34 @@ class Client:
 
         dvhs: list[dose_pb2.Dvh] = self._call(whole, dose_pb2.GetDvhsRequest(job=job, structures=structures))
         return dvhs
+
+    # comparing
+
+    def compare(self, reference: Dose, evaluated: Dose, options: CompareOptions | None = None) -> ComparedDoses:
+        """Compare two doses: gamma, dose and DVH differences, maps and a picture if they are asked for.
+
+        Parameters
+        ----------
+        reference, evaluated : path, bytes or DoseSource
+            An RTDOSE file or its content, which is uploaded if need be, or what `job_dose` and `array_dose` make.
+        options : CompareOptions, optional
+        """
+        inquiry = Inquiry(reference, evaluated, options or CompareOptions())
+        patience = Patience(self._patience_s)
+        while True:
+            try:
+                missing = self._missing(inquiry.blobs) if inquiry.blobs else []
+                if missing:
+                    self._send(missing)
+                assembly = Assembly()
+                with api_errors():
+                    for response in self._compares.Compare(inquiry.request):
+                        patience.renew()
+                        assembly.take(response)
+                return assembly.result()
+            except DosecalcApiError as error:
+                patience.check(error)
+                time.sleep(PAUSE_S)
 
     def _call(self, method: Callable[..., Any], request: object, again: bool = True) -> Any:
         patience = Patience(self._patience_s if self._met and again else 0.0)

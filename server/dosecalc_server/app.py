@@ -15,6 +15,8 @@ from grpc_reflection.v1alpha import reflection
 import dosecalc
 from dosecalc.errors import InputError
 from dosecalc_api.v1 import (
+    compare_pb2,
+    compare_pb2_grpc,
     dose_pb2,
     dose_pb2_grpc,
     info_pb2,
@@ -25,6 +27,7 @@ from dosecalc_api.v1 import (
     study_pb2_grpc,
 )
 from dosecalc_server.catalogue import Catalogue
+from dosecalc_server.compare_service import CompareService
 from dosecalc_server.config import ServerConfig
 from dosecalc_server.executor import WorkerProcess
 from dosecalc_server.interceptor import StatusInterceptor
@@ -40,6 +43,7 @@ _SERVICES = (
         (dose_pb2, "DoseService"),
         (machine_pb2, "MachineService"),
         (info_pb2, "InfoService"),
+        (compare_pb2, "CompareService"),
     )),
     health.SERVICE_NAME,
     reflection.SERVICE_NAME,
@@ -71,8 +75,9 @@ class Server:
         self._stopped = False
         self._store = Store(config.store, config.limits)
         try:
-            executors = [WorkerProcess(config.computation) for _ in range(config.workers)]
+            executors = [WorkerProcess(config.computation, (i + 1, config.workers)) for i in range(config.workers)]
             self._jobs = JobManager(self._store, executors, config.limits.max_queued_jobs, self._log)
+            self._compare = CompareService(self._store, WorkerProcess(config.comparison), config.limits)
             self._health = health.HealthServicer()
             self._grpc = self._assembled(Catalogue.of_this_machine())
             self.port = self._listen(credentials)
@@ -113,6 +118,7 @@ class Server:
         self._log.info("stopping")
         self._health.enter_graceful_shutdown()
         self._jobs.stop(self._config.drain_s)
+        self._compare.close()
         self._grpc.stop(grace=2.0).wait()
         self._store.close()
         self._log.info("stopped")
@@ -138,6 +144,7 @@ class Server:
         dose_service = DoseService(self._store, self._jobs, catalogue, limits)
         dose_pb2_grpc.add_DoseServiceServicer_to_server(dose_service, server)
         machine_pb2_grpc.add_MachineServiceServicer_to_server(MachineService(catalogue), server)
+        compare_pb2_grpc.add_CompareServiceServicer_to_server(self._compare, server)
         info_service = InfoService(catalogue, limits, self._config.workers)
         info_pb2_grpc.add_InfoServiceServicer_to_server(info_service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

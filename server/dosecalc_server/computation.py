@@ -22,7 +22,7 @@ from dosecalc_server.tasks import Task, TaskProgress, write_result
 _WHOLE_PLAN = -1
 
 
-def compute(task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
+def compute(task: Task[JobRequest], progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
     """Compute a task; see `dosecalc_server.tasks.Computation`.
 
     Raises
@@ -64,7 +64,7 @@ def library_request(request: JobRequest) -> RecomputeRequest:
     )
 
 
-def _write_doses(task: Task, computed: Recomputation) -> list[tuple[str, int, str]]:
+def _write_doses(task: Task[JobRequest], computed: Recomputation) -> list[tuple[str, int, str]]:
     """RTDOSE and raw grid of the plan and of every beam; what `write_result` wants to know of them."""
     files: list[tuple[str, int, str]] = []
     doses: list[BeamDose | None] = [None, *computed.dose.beams]
@@ -77,7 +77,7 @@ def _write_doses(task: Task, computed: Recomputation) -> list[tuple[str, int, st
     return files
 
 
-def _write_dvhs(task: Task, computed: Recomputation) -> tuple[str, int, str]:
+def _write_dvhs(task: Task[JobRequest], computed: Recomputation) -> tuple[str, int, str]:
     records = [asdict(record_of(dvh)) for dvh in computed.dvhs]
     (task.output / "dvhs.json").write_text(json.dumps(records), encoding="utf-8")
     return "dvhs", _WHOLE_PLAN, "dvhs.json"

@@ -21,6 +21,8 @@ class Limits:
         Length of the data of one upload message, and of any message.
     max_queued_jobs : int
         Jobs that may wait; running ones are not counted.
+    max_queued_comparisons : int
+        Comparisons that may wait for their turn.
     max_grid_voxels : int
         Voxels of a dose grid whose box is given with the request.
     max_streams : int
@@ -37,6 +39,7 @@ class Limits:
     max_study_blobs: int = 20_000
     max_message_bytes: int = 4 << 20
     max_queued_jobs: int = 64
+    max_queued_comparisons: int = 8
     max_grid_voxels: int = 300_000_000
     max_streams: int = 48
     min_free_bytes: int = 256 << 20
@@ -79,8 +82,9 @@ class ServerConfig:
     limits : Limits
     drain_s : float
         How long a stopping server lets running jobs finish, seconds; what is not done then is queued again.
-    computation : str
-        ``module:function`` that computes a job; see `dosecalc_server.computation.compute`.
+    computation, comparison : str
+        ``module:function`` that computes a job or a comparison; see `dosecalc_server.computation.compute` and
+        `dosecalc_server.comparison.compare_doses`.
     """
 
     store: Path
@@ -92,6 +96,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     drain_s: float = 5.0
     computation: str = "dosecalc_server.computation:compute"
+    comparison: str = "dosecalc_server.comparison:compare_doses"
 
     def check(self) -> None:
         """Refuse settings that cannot or should not be served.

@@ -34,23 +34,26 @@ _DEVICE_BY_NAME = {name: number for number, name in _DEVICES.items()}
 _DEFAULT_PAGE, _MAX_PAGE = 100, 1000
 
 
-class _Checker:
+class Checker:
     """Collects everything that is wrong with a request, so that the caller learns it at once."""
 
     def __init__(self) -> None:
         self.violations: list[tuple[str, str]] = []
 
     def require(self, good: bool, field: str, wrong: str) -> None:
+        """Note what is wrong with a field unless it is good."""
         if not good:
             self.violations.append((field, wrong))
 
     def uid(self, field: str, value: str) -> str | None:
+        """A UID; None for nothing."""
         self.require(
             not value or bool(_UID.fullmatch(value)), field, "must be a DICOM UID: digits and dots, at most 64"
         )
         return value or None
 
     def finish(self) -> None:
+        """Raise `RequestError` if anything was wrong."""
         if self.violations:
             raise RequestError(self.violations)
 
@@ -96,7 +99,7 @@ def request_from_wire(
     RequestError
         With a violation for every field that is wrong.
     """
-    check = _Checker()
+    check = Checker()
     engine = message.engine or next(iter(ENGINES))
     check.require(engine in ENGINES, "request.engine", f"must be one of {', '.join(ENGINES)}")
     low, high, usual = ARC_TOLERANCE_DEG
@@ -140,7 +143,7 @@ def request_from_wire(
     return request
 
 
-def _choice(check: _Checker, engine: str, option: str, name: str) -> str:
+def _choice(check: Checker, engine: str, option: str, name: str) -> str:
     """What was chosen of an engine's option, the default for nothing."""
     if engine not in ENGINES:
         return ""  # nothing can be said of an engine that does not exist
@@ -173,10 +176,10 @@ def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:
         threads=request.threads,
     )
     if request.spacing_mm is not None:
-        message.grid.spacing_mm.CopyFrom(_vector(request.spacing_mm))
+        message.grid.spacing_mm.CopyFrom(vector_to_wire(request.spacing_mm))
     if request.box_mm is not None:
-        message.grid.box.lower_mm.CopyFrom(_vector(request.box_mm[0]))
-        message.grid.box.upper_mm.CopyFrom(_vector(request.box_mm[1]))
+        message.grid.box.lower_mm.CopyFrom(vector_to_wire(request.box_mm[0]))
+        message.grid.box.upper_mm.CopyFrom(vector_to_wire(request.box_mm[1]))
     if request.exact_grid is not None:
         origin, spacing, shape = request.exact_grid
         message.grid.exact.CopyFrom(grid_to_wire({"origin_mm": origin, "spacing_mm": spacing, "shape": shape}))
@@ -227,8 +230,8 @@ def grid_to_wire(grid: dict[str, Any]) -> geometry_pb2.Grid:
     """A grid (``origin_mm``, ``spacing_mm`` as x, y, z and ``shape`` as z, y, x) as a message."""
     nz, ny, nx = grid["shape"]
     return geometry_pb2.Grid(
-        origin_mm=_vector(grid["origin_mm"]),
-        spacing_mm=_vector(grid["spacing_mm"]),
+        origin_mm=vector_to_wire(grid["origin_mm"]),
+        spacing_mm=vector_to_wire(grid["spacing_mm"]),
         size_x=nx,
         size_y=ny,
         size_z=nz,
@@ -286,7 +289,7 @@ def page_position(token: str) -> int | None:
     return int(text)
 
 
-def _machines(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[str, ...]:
+def _machines(check: Checker, message: dose_pb2.DoseRequest) -> tuple[str, ...]:
     names = sorted({name.removeprefix("machines/") for name in message.machines})
     for name in names:
         check.require(_is_name(name), "request.machines", "must be names of machine models, never paths")
@@ -296,7 +299,7 @@ def _machines(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[str, ...]
     return tuple(names)
 
 
-def _densities(check: _Checker, message: dose_pb2.DoseRequest) -> tuple[tuple[str, float], ...]:
+def _densities(check: Checker, message: dose_pb2.DoseRequest) -> tuple[tuple[str, float], ...]:
     densities = tuple((d.structure_name, d.density_g_cm3) for d in message.densities)
     field = "request.densities"
     check.require(len(densities) <= _MAX_DENSITIES, field, f"at most {_MAX_DENSITIES}")
@@ -311,7 +314,7 @@ _Box = tuple[Triple, Triple]
 
 
 def _grid(
-    check: _Checker, message: dose_pb2.GridRequest, limits: Limits
+    check: Checker, message: dose_pb2.GridRequest, limits: Limits
 ) -> tuple[Triple | None, _Box | None, str | None, ExactGrid | None]:
     """Spacing, box, UID of an RTDOSE, exact grid: the spacing and perhaps the box, or one of the others."""
     like = check.uid("request.grid.like_rtdose_uid", message.like_rtdose_uid)
@@ -330,15 +333,15 @@ def _grid(
     return spacing, box, None, None
 
 
-def _spacing(check: _Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
+def _spacing(check: Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
     return _triple(check, field, vector, "from 0.5 to 50", lambda v: 0.5 <= v <= 50)
 
 
-def _position(check: _Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
+def _position(check: Checker, field: str, vector: geometry_pb2.Vector3) -> Triple:
     return _triple(check, field, vector, "from -10000 to 10000", lambda v: abs(v) <= 10000)
 
 
-def _exact(check: _Checker, grid: geometry_pb2.Grid, limits: Limits) -> ExactGrid:
+def _exact(check: Checker, grid: geometry_pb2.Grid, limits: Limits) -> ExactGrid:
     shape = (grid.size_z, grid.size_y, grid.size_x)
     for axis, size in zip("zyx", shape, strict=True):
         check.require(1 <= size <= 10000, f"request.grid.exact.size_{axis}", f"must be from 1 to 10000, not {size}")
@@ -349,7 +352,7 @@ def _exact(check: _Checker, grid: geometry_pb2.Grid, limits: Limits) -> ExactGri
     return origin, _spacing(check, "request.grid.exact.spacing_mm", grid.spacing_mm), shape
 
 
-def _box(check: _Checker, box: geometry_pb2.Box, spacing: Triple, limits: Limits) -> _Box:
+def _box(check: Checker, box: geometry_pb2.Box, spacing: Triple, limits: Limits) -> _Box:
     lower = _position(check, "request.grid.box.lower_mm", box.lower_mm)
     upper = _position(check, "request.grid.box.upper_mm", box.upper_mm)
     above = all(a < b for a, b in zip(lower, upper, strict=True))
@@ -362,7 +365,7 @@ def _box(check: _Checker, box: geometry_pb2.Box, spacing: Triple, limits: Limits
 
 
 def _triple(
-    check: _Checker, field: str, vector: geometry_pb2.Vector3, rule: str, good: Callable[[float], bool]
+    check: Checker, field: str, vector: geometry_pb2.Vector3, rule: str, good: Callable[[float], bool]
 ) -> Triple:
     for axis, value in (("x", vector.x), ("y", vector.y), ("z", vector.z)):
         check.require(math.isfinite(value) and good(value), f"{field}.{axis}", f"must be {rule} mm, not {value:g}")
@@ -384,7 +387,8 @@ def _progress(view: JobView) -> dose_pb2.JobProgress:
     )
 
 
-def _vector(values: Triple) -> geometry_pb2.Vector3:
+def vector_to_wire(values: Triple) -> geometry_pb2.Vector3:
+    """Three numbers along x, y, z as a message."""
     return geometry_pb2.Vector3(x=values[0], y=values[1], z=values[2])
 
 

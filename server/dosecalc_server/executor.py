@@ -14,6 +14,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from dosecalc import errors
+from dosecalc.devices import SHARE_VARIABLE
 from dosecalc_server.tasks import Task, TaskProgress, WorkerFailed
 
 #: what a computation gets to stop by itself, s; then its process is killed, so that a cancel is obeyed within a second
@@ -30,10 +31,13 @@ class WorkerProcess:
     ----------
     computation : str
         ``module:function`` of a `dosecalc_server.tasks.Computation`.
+    place : (int, int)
+        Which of how many executors this is, from 1: with several GPUs each takes its own.
     """
 
-    def __init__(self, computation: str) -> None:
+    def __init__(self, computation: str, place: tuple[int, int] = (1, 1)) -> None:
         self._computation = computation
+        self._place = place
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._answers: Queue[dict[str, Any] | None] = Queue()
@@ -44,7 +48,7 @@ class WorkerProcess:
         with contextlib.suppress(WorkerFailed):
             self._started()
 
-    def run(self, task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
+    def run(self, task: Task[Any], progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
         """See `dosecalc_server.tasks.Executor.run`."""
         process = self._started()
         self._send(process, _task_message(task))
@@ -76,7 +80,7 @@ class WorkerProcess:
                 raise WorkerFailed(None)
             if self._process is None or self._process.poll() is not None:
                 self._answers = Queue()
-                self._process = _spawn(self._computation)
+                self._process = _spawn(self._computation, self._place)
                 threading.Thread(target=_read, args=(self._process, self._answers), daemon=True).start()
             return self._process
 
@@ -106,8 +110,9 @@ class WorkerProcess:
             process.wait()
 
 
-def _spawn(computation: str) -> subprocess.Popen[str]:
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+def _spawn(computation: str, place: tuple[int, int]) -> subprocess.Popen[str]:
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, SHARE_VARIABLE: f"{place[0]}/{place[1]}"}
     return subprocess.Popen(
         # -P: whatever lies in the directory where the server was started is no part of it
         [sys.executable, "-P", "-m", "dosecalc_server.worker", computation],
@@ -130,7 +135,7 @@ def _read(process: subprocess.Popen[str], answers: Queue[dict[str, Any] | None])
         answers.put(None)
 
 
-def _task_message(task: Task) -> dict[str, Any]:
+def _task_message(task: Task[Any]) -> dict[str, Any]:
     return {
         "job": task.job,
         "request": task.request.to_json(),

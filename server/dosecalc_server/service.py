@@ -226,6 +226,7 @@ class InfoService(info_pb2_grpc.InfoServiceServicer):
                 max_study_blobs=limits.max_study_blobs,
                 max_message_bytes=limits.max_message_bytes,
                 max_queued_jobs=limits.max_queued_jobs,
+                max_queued_comparisons=limits.max_queued_comparisons,
                 max_grid_voxels=limits.max_grid_voxels,
             ),
             workers=workers,

@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from dosecalc_server.request import JobRequest
+from typing import Any, Generic, Protocol, TypeVar
 
 RESULT_FILE = "result.json"
 
@@ -23,23 +21,33 @@ class TaskProgress:
     step: str = ""
 
 
+class Wanted(Protocol):
+    """What a computation is asked for, as plain data."""
+
+    def to_json(self) -> str:
+        """As text; the computation's module reads it again (see `dosecalc_server.worker`)."""
+
+
+R = TypeVar("R", bound=Wanted)
+
+
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[R]):
     """A computation to do.
 
     Parameters
     ----------
     job : str
         Job id, for the log.
-    request : JobRequest
+    request : JobRequest or ComparisonRequest
     files : tuple of Path
-        The study's DICOM objects, named by their SHA-256; not to be changed.
+        DICOM objects, named by their SHA-256; not to be changed.
     output : Path
         An empty folder for the result.
     """
 
     job: str
-    request: JobRequest
+    request: R
     files: tuple[Path, ...]
     output: Path
 
@@ -47,13 +55,15 @@ class Task:
 class Computation(Protocol):
     """Computes a task and leaves its result, as `write_result` does it, in ``task.output``."""
 
-    def __call__(self, task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None: ...
+    def __call__(
+        self, task: Task[Any], progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]
+    ) -> None: ...
 
 
 class Executor(Protocol):
     """Runs tasks one at a time, wherever that is."""
 
-    def run(self, task: Task, progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
+    def run(self, task: Task[Any], progress: Callable[[TaskProgress], None], cancelled: Callable[[], bool]) -> None:
         """Compute a task to its end.
 
         Raises

@@ -33,8 +33,9 @@ _OUT_OF_MEMORY = errors.DeviceError(
 
 
 class _Worker:
-    def __init__(self, compute: Computation, answers: TextIO) -> None:
+    def __init__(self, compute: Computation, read_request: Callable[[str], Any], answers: TextIO) -> None:
         self._compute = compute
+        self._read_request = read_request
         self._answers = answers
         self._cancel = threading.Event()
         self._log = make_logger(sys.stderr)
@@ -55,7 +56,7 @@ class _Worker:
     def work(self, message: dict[str, Any]) -> None:
         """Compute one task and answer how it ended."""
         files = tuple(Path(f) for f in message["files"])
-        task = Task(message["job"], JobRequest.from_json(message["request"]), files, Path(message["output"]))
+        task = Task(message["job"], self._read_request(message["request"]), files, Path(message["output"]))
         self._held = None
         try:
             self._compute(task, self._progress, self._cancel.is_set)
@@ -112,10 +113,11 @@ def _first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _load(name: str) -> Callable[..., None]:
-    module, _, function = name.partition(":")
-    loaded: Callable[..., None] = getattr(importlib.import_module(module), function)
-    return loaded
+def _load(name: str) -> tuple[Callable[..., None], Callable[[str], Any]]:
+    """The computation, and what reads its requests: its module's ``request_from_json``, or else dose requests."""
+    name, _, function = name.partition(":")
+    module = importlib.import_module(name)
+    return getattr(module, function), getattr(module, "request_from_json", JobRequest.from_json)
 
 
 def main() -> None:
@@ -124,7 +126,7 @@ def main() -> None:
     silence_libraries()
     tell_of_devices(make_logger(sys.stderr))
     _first_to_go()
-    worker = _Worker(_load(sys.argv[1]), answers)
+    worker = _Worker(*_load(sys.argv[1]), answers)
     tasks: Queue[dict[str, Any]] = Queue()
     threading.Thread(target=worker.listen, args=(tasks,), daemon=True).start()
     while True:

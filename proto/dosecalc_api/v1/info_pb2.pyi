@@ -57,7 +57,7 @@ class EngineInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., radiations: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., quantities: _Optional[_Iterable[_Union[DoseQuantity, _Mapping]]] = ..., description: _Optional[str] = ..., cones: _Optional[_Iterable[_Union[EngineChoice, _Mapping]]] = ..., heterogeneities: _Optional[_Iterable[_Union[EngineChoice, _Mapping]]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_blob_bytes", "max_chunk_bytes", "max_study_bytes", "max_study_blobs", "max_message_bytes", "max_queued_jobs", "max_grid_voxels")
+    __slots__ = ("max_blob_bytes", "max_chunk_bytes", "max_study_bytes", "max_study_blobs", "max_message_bytes", "max_queued_jobs", "max_grid_voxels", "max_queued_comparisons")
     MAX_BLOB_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STUDY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class Limits(_message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_JOBS_FIELD_NUMBER: _ClassVar[int]
     MAX_GRID_VOXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUED_COMPARISONS_FIELD_NUMBER: _ClassVar[int]
     max_blob_bytes: int
     max_chunk_bytes: int
     max_study_bytes: int
@@ -72,7 +73,8 @@ class Limits(_message.Message):
     max_message_bytes: int
     max_queued_jobs: int
     max_grid_voxels: int
-    def __init__(self, max_blob_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_study_bytes: _Optional[int] = ..., max_study_blobs: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_queued_jobs: _Optional[int] = ..., max_grid_voxels: _Optional[int] = ...) -> None: ...
+    max_queued_comparisons: int
+    def __init__(self, max_blob_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_study_bytes: _Optional[int] = ..., max_study_blobs: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_queued_jobs: _Optional[int] = ..., max_grid_voxels: _Optional[int] = ..., max_queued_comparisons: _Optional[int] = ...) -> None: ...
 
 class Info(_message.Message):
     __slots__ = ("version", "devices", "engines", "limits", "workers", "engine_sha256", "hu_curves")
