@@ -14,15 +14,16 @@ FloatArray = NDArray[np.float64]
 
 #: polar ring boundaries (degrees from the beam's axis) and cells in each ring; multiples of 4 keep the set symmetric
 RINGS: tuple[tuple[float, float, int], ...] = (
-    (0.0, 9.0, 4),
-    (9.0, 20.0, 8),
-    (20.0, 32.0, 12),
+    (0.0, 4.0, 1),
+    (4.0, 12.0, 8),
+    (12.0, 21.0, 12),
+    (21.0, 32.0, 16),
     (32.0, 46.0, 16),
     (46.0, 62.0, 16),
-    (62.0, 80.0, 16),
-    (80.0, 102.0, 12),
-    (102.0, 135.0, 8),
-    (135.0, 180.0, 4),
+    (62.0, 84.0, 12),
+    (84.0, 115.0, 8),
+    (115.0, 150.0, 4),
+    (150.0, 180.0, 1),
 )
 #: cells each way within which the distribution of the source is summed
 _SUB = 8

@@ -113,12 +113,6 @@ class ElectronMaterial:
         )
         return np.asarray(_BETHE * self._z_over_a / beta2 * bracket)
 
-    def radiative(self, energy_mev: FloatArray) -> FloatArray:
-        """Radiative stopping power, MeV cm2/g, within about 5 % (Attix 1986, eq. 8.15, with his table of B)."""
-        b = np.interp(np.log10(energy_mev), [-1.0, 0.0, 1.0, 2.0], [5.33, 6.0, 12.0, 15.0])
-        atoms = sum(w * AVOGADRO / e.a * e.z * (e.z + 1) for e, w in self._parts)
-        return np.asarray(FINE_STRUCTURE * CLASSICAL_RADIUS_CM**2 * atoms * (energy_mev + ELECTRON_REST_MEV) * b)
-
     def transport(self, energy_mev: FloatArray, order: int = 1) -> FloatArray:
         """Transport coefficient ``N int (1 - P_l(cos)) dsigma`` of elastic scattering, cm2/g.
 
