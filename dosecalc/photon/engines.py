@@ -66,7 +66,7 @@ ENGINES = {
             "Pencil beam for megavoltage photons, from the point kernels of the collapsed cone (Ahnesjo, Saxner, "
             "Trepp 1992, Med Phys 19:263): for planning; lung and cavities are approximate",
             ("PHOTON",),
-            ("cpu",),
+            ("cpu", "cuda"),
             {
                 "quantity": QUANTITIES,
                 "heterogeneity": {

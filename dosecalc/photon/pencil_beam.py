@@ -40,6 +40,8 @@ Float32Array = NDArray[np.float32]
 
 #: where one ratio between materials has to stand for the whole spectrum, it is taken at this depth in water, g/cm2
 _TYPICAL_DEPTH_GCM2 = 5.0
+#: the least area over which a map is averaged, in pixels
+_LEAST_BLUR = 0.1
 #: an arc is cut into pieces of at most this before pieces are put together: what shares a direction is even in angle
 _PIECE_DEG = 2.5
 
@@ -206,7 +208,8 @@ class PencilBeam:
         with self.stopwatch.measure("convolution"):
             rates = pencil_basis(spectrum).rates_cm
             half_x, half_y = (float(r) for r in np.abs(reach[:2]).max(1))
-            maps = basis_maps(part.fluence, rates, self._shadow(rotation), (half_x, half_y))
+            blur = self._blur(rotation, sad_mm / float(reach[2].mean()))
+            maps = basis_maps(part.fluence, rates, blur, (half_x, half_y))
         with self.stopwatch.measure("dose"):
             put = self.device.put
             self.device.kernel("add_pencil_dose")(
@@ -218,14 +221,20 @@ class PencilBeam:
                 (LARGEST_SCALE_INDEX - LEAST_SCALE_INDEX) / (SCALES - 1), medium,
             )  # fmt: skip
 
-    def _shadow(self, rotation: FloatArray) -> tuple[float, float]:
-        """Sides (x, y) of a rectangle with the area of a voxel's shadow, mm, BLD axes."""
+    def _blur(self, rotation: FloatArray, magnification: float) -> tuple[float, float]:
+        """Sides (x, y) of the rectangle over which maps are averaged, mm, isocentre plane, BLD axes.
+
+        With the linear interpolation between pixels, which adds the variance of two pixels' width, it averages over a
+        rectangle with the area of a voxel's shadow, as the ray tracing of the collapsed cone does.
+        """
         spacing = np.array(self.grid.spacing_mm)
         sides = np.abs(rotation[:2]) @ spacing
         area = float(np.abs(rotation[2]) @ (spacing.prod() / spacing))
-        shrink = np.sqrt(area / sides.prod())
+        shadow = sides * np.sqrt(area / sides.prod()) * magnification
+        pixel = self.settings.fluence_pitch_mm
+        x, y = np.sqrt(np.maximum(shadow**2 - 2 * pixel**2, _LEAST_BLUR * pixel**2))
         # to a tenth of a millimetre, so that the views of an arc share what is made for it
-        return round(float(sides[0] * shrink), 1), round(float(sides[1] * shrink), 1)
+        return round(float(x), 1), round(float(y), 1)
 
     def _voxel_gcm2(self, rotation: FloatArray) -> float:
         """Thickness of a voxel of water along the beam: of a layer as thick as the voxel is on average."""

@@ -17,8 +17,9 @@ Float32Array = NDArray[np.float32]
 
 #: pixels of the fluence map in one pixel of the wide shapes' map
 _COARSE = 4
-#: how far beside the fluence map the narrow shapes are followed: 0.1 % of the narrowest wide tail is beyond it
-NEAR_MARGIN_MM = 45.0
+#: how far beside the fluence map, which goes 20 mm beyond the open field, the narrow shapes are followed: of the widest
+#: of them less than 0.2 % lies beyond
+NEAR_MARGIN_MM = 25.0
 #: FFT lengths are multiples of this, so that the views of an arc share their kernels' transforms
 _LENGTH_STEP = 32
 
@@ -47,7 +48,7 @@ class BasisMaps:
 
 
 def basis_maps(
-    fluence: FluenceMap, rates_cm: FloatArray, voxel_mm: tuple[float, float], reach_mm: tuple[float, float]
+    fluence: FluenceMap, rates_cm: FloatArray, blur_mm: tuple[float, float], reach_mm: tuple[float, float]
 ) -> BasisMaps:
     """Convolve a fluence map with shapes a exp(-a r)/(2 pi r).
 
@@ -56,8 +57,8 @@ def basis_maps(
     fluence : FluenceMap
     rates_cm : float64 [n]
         a, 1/cm, the `WIDE` smallest first.
-    voxel_mm : (x, y)
-        Sides of a voxel's shadow in the isocentre plane, over which fluence is averaged.
+    blur_mm : (x, y)
+        Sides of a rectangle over which fluence is averaged before.
     reach_mm : (x, y)
         How far from the axis the maps are needed.
     """
@@ -69,7 +70,7 @@ def basis_maps(
     coarse = pitch * _COARSE
     far_half = [max(n // _COARSE, int(np.ceil(r / coarse))) + 1 for n, r in zip(near_half, reach_mm, strict=True)]
 
-    box = [_box(h, v / pitch) for h, v in zip(half, voxel_mm, strict=True)]
+    box = [_box(h, b / pitch) for h, b in zip(half, blur_mm, strict=True)]
     blurred = (box[1] @ fluence.values @ box[0].T).astype(np.float32)
     # the box adds a few pixels beside the map
     side = [len(b) // 2 for b in box]

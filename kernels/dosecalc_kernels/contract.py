@@ -338,9 +338,9 @@ def trace_fan(
         Out. Line integral of the density (g/cm2) from the source to the node; widths w of primary and scatter; factor
         exp(L(s d) - L(d)) with L the logarithm of the attenuated energy, d the depth and s the softening.
         A width is lever / arm, at most ``widest``, 1 before matter: the mean distance (cm) over the mean mass (g/cm2)
-        between the node and the matter before it, which counts with exp(-mass / reach). Voxel by voxel, with
-        m = density x length, x = m / reach, k = 1 / (1 + x + x^2/2) and m' = m above ``vacuum``, else 0: ``lever = k (
-        lever + length (M + m'/2))``, ``arm = k (arm + m (M + m'/2))``, then ``M = k (M + m' (1 + x/2))``.
+        between the node and the matter before it, which counts with exp(-mass / reach). Node by node, with the mass m
+        on the way, m' the part of it that is denser than ``vacuum``, x = m / reach, k = 1 / (1 + x + x^2/2):
+        ``lever = k (lever + length (M + m'/2))``, ``arm = k (arm + m (M + m'/2))``, then ``M = k (M + m' (1 + x/2))``.
     density : float32 [z, y, x]
         g/cm3.
     origin_mm, spacing_mm, source_mm : float64 [3]

@@ -95,20 +95,13 @@ def _trace_ray(
     far_mass = far_lever = far_arm = 0.0
     for node in range(len(ray)):
         stop = first_depth_mm + node * step_mm
+        before, mass, released = t, 0.0, 0.0
         while t < min(stop, end):
             t_next = min(next_x, next_y, next_z, stop, end)
             rho = density[iz, iy, ix]
-            length = (t_next - t) * stretch_cm
-            mass = rho * length
-            depth += mass
-            if lateral:
-                released = mass if rho > vacuum else 0.0
-                near_mass, near_lever, near_arm = _carry(
-                    near_mass, near_lever, near_arm, length, mass, released, reach_gcm2[0]
-                )
-                far_mass, far_lever, far_arm = _carry(
-                    far_mass, far_lever, far_arm, length, mass, released, reach_gcm2[1]
-                )
+            part = rho * (t_next - t)
+            mass += part
+            released += part if rho > vacuum else 0.0
             t = t_next
             if next_x <= t:
                 ix += step_x
@@ -125,6 +118,15 @@ def _trace_ray(
                 next_z += delta_z
                 if iz < 0 or iz >= nz:
                     end = t
+        mass *= stretch_cm
+        depth += mass
+        if lateral:
+            released *= stretch_cm
+            length = max(t - before, 0.0) * stretch_cm
+            near_mass, near_lever, near_arm = _carry(
+                near_mass, near_lever, near_arm, length, mass, released, reach_gcm2[0]
+            )
+            far_mass, far_lever, far_arm = _carry(far_mass, far_lever, far_arm, length, mass, released, reach_gcm2[1])
         ray[node, 0] = float32(depth)
         ray[node, 1] = float32(min(near_lever / near_arm, widest) if near_arm > 0.0 else 1.0)
         ray[node, 2] = float32(min(far_lever / far_arm, widest) if far_arm > 0.0 else 1.0)
@@ -180,7 +182,10 @@ def _row(
     near, near_shape, near_first_mm, near_pitch_mm, far, far_shape, far_first_mm, far_pitch_mm,
     primary, scatter, table_shape, depth_index_per_root, least_scale_index, scale_index_step, medium,
 ):  # fmt: skip
-    """One row of voxels. Whole arrays with unsigned offsets: a signed index costs a test for negative ones."""
+    """One row of voxels, in steps: what can be computed for several voxels at once goes through short arrays.
+
+    Whole arrays with unsigned offsets, because a signed index costs a test for negative ones.
+    """
     fan_ny, fan_nx, nodes, _ = fan_shape
     near_ny, near_nx, _ = near_shape
     far_ny, far_nx, _ = far_shape
@@ -189,64 +194,85 @@ def _row(
     fan_steps = (np.uint64(4 * nodes), np.uint64(4 * nodes * fan_nx))
     near_steps = (np.uint64(8), np.uint64(8 * near_nx))
     far_steps = (np.uint64(4), np.uint64(4 * far_nx))
-    for ix in range(len(dose)):
-        kind = release_index[ix]
-        if kind < 0:
+    n = len(dose)
+    x, y, w = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    enlarged, factor, depth = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    primary_place, scatter_place = np.empty(n, np.float32), np.empty(n, np.float32)
+    _project(x, y, w, enlarged, factor, x0, y0, z0, dx, bld_from_grid, sad_mm, fan_first_depth_mm, fan_step_mm)
+    for i in range(n):
+        depth[i] = float32(-1)
+        primary_place[i] = scatter_place[i] = float32(1)
+        if release_index[i] < 0 or w[i] < float32(0):
             continue
-        ex = x0 + ix * dx
-        along = -(bld_from_grid[2, 0] * ex + bld_from_grid[2, 1] * y0 + bld_from_grid[2, 2] * z0)
-        if along <= 0.0:
+        u = (x[i] - float32(fan_first_mm[0])) / float32(fan_pitch_mm)
+        v = (y[i] - float32(fan_first_mm[1])) / float32(fan_pitch_mm)
+        iu, iv, iw = int(u), int(v), int(w[i])
+        if u < 0 or v < 0 or iu > fan_nx - 2 or iv > fan_ny - 2 or iw > nodes - 2:
             continue
-        magnification = sad_mm / along
-        x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * y0 + bld_from_grid[0, 2] * z0) * magnification
-        y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * y0 + bld_from_grid[1, 2] * z0) * magnification
-
-        # radiological depth, widths and softening, trilinear
-        u = (x - fan_first_mm[0]) / fan_pitch_mm
-        v = (y - fan_first_mm[1]) / fan_pitch_mm
-        w = (along - fan_first_depth_mm) / fan_step_mm
-        iu, iv, iw = math.floor(u), math.floor(v), math.floor(w)
-        if iu < 0 or iv < 0 or iw < 0 or iu > fan_nx - 2 or iv > fan_ny - 2 or iw > nodes - 2:
-            continue
-        fu, fv, fw = float32(u - iu), float32(v - iv), float32(w - iw)
         at = np.uint64(4 * ((iv * fan_nx + iu) * nodes + iw))
-        depth, near_width, far_width, factor = trilinear_4(
-            fan, at, _corners(fu, fv, float32(1)), fan_steps, float32(1) - fw, fw
+        fw = w[i] - float32(iw)
+        depth[i], primary_place[i], scatter_place[i], soft = trilinear_4(
+            fan, at, _corners(u - float32(iu), v - float32(iv), float32(1)), fan_steps, float32(1) - fw, fw
         )
-
-        # weights of the shapes: one depth, a scale each for primary and scatter
-        place = min(math.sqrt(depth) * float32(depth_index_per_root), float32(depths - 1.001))
-        jd = int(place)
-        fd = place - float32(jd)
-        jp, fp = _scale_place(near_width * float32(magnification), least_scale_index, scale_index_step, scales)
-        js, fs = _scale_place(far_width * float32(magnification), least_scale_index, scale_index_step, scales)
-        in_primary, of_primary = np.uint64(8 * (jd * scales + jp)), _corners(fp, fd, medium[kind, 0])
-        in_scatter, of_scatter = np.uint64(8 * (jd * scales + js)), _corners(fs, fd, medium[kind, 1])
-
-        u = (x - near_first_mm[0]) / near_pitch_mm
-        v = (y - near_first_mm[1]) / near_pitch_mm
-        iu, iv = math.floor(u), math.floor(v)
-        if 0 <= iu < near_nx - 1 and 0 <= iv < near_ny - 1:
+        factor[i] *= soft
+    # places in the weight tables: one depth, a scale each for primary and scatter
+    for i in range(n):
+        primary_place[i] = _scale_place(primary_place[i] * enlarged[i], least_scale_index, scale_index_step, scales)
+        scatter_place[i] = _scale_place(scatter_place[i] * enlarged[i], least_scale_index, scale_index_step, scales)
+        root = np.sqrt(max(depth[i], float32(0)))
+        # a voxel that was left out keeps its negative depth
+        depth[i] = min(root * float32(depth_index_per_root), float32(depths - 1.001)) if depth[i] >= 0 else depth[i]
+    for i in range(n):
+        if depth[i] < 0:
+            continue
+        kind = release_index[i]
+        jd, jp, js = int(depth[i]), int(primary_place[i]), int(scatter_place[i])
+        fd = depth[i] - float32(jd)
+        in_primary, in_scatter = np.uint64(8 * (jd * scales + jp)), np.uint64(8 * (jd * scales + js))
+        of_primary = _corners(primary_place[i] - float32(jp), fd, medium[kind, 0])
+        of_scatter = _corners(scatter_place[i] - float32(js), fd, medium[kind, 1])
+        u = (x[i] - float32(near_first_mm[0])) / float32(near_pitch_mm)
+        v = (y[i] - float32(near_first_mm[1])) / float32(near_pitch_mm)
+        iu, iv = int(u), int(v)
+        if u >= 0 and v >= 0 and iu < near_nx - 1 and iv < near_ny - 1:
             at = np.uint64(8 * (iv * near_nx + iu))
-            corners = _corners(float32(u - iu), float32(v - iv), float32(1))
+            corners = _corners(u - float32(iu), v - float32(iv), float32(1))
             total = shape_sum_8(
                 primary, in_primary, of_primary, scatter, in_scatter, of_scatter, table_steps,
                 near, at, corners, near_steps,
             )  # fmt: skip
         else:
-            u = (x - far_first_mm[0]) / far_pitch_mm
-            v = (y - far_first_mm[1]) / far_pitch_mm
-            iu, iv = math.floor(u), math.floor(v)
-            if iu < 0 or iv < 0 or iu > far_nx - 2 or iv > far_ny - 2:
+            u = (x[i] - float32(far_first_mm[0])) / float32(far_pitch_mm)
+            v = (y[i] - float32(far_first_mm[1])) / float32(far_pitch_mm)
+            iu, iv = int(u), int(v)
+            if u < 0 or v < 0 or iu > far_nx - 2 or iv > far_ny - 2:
                 continue
             at = np.uint64(4 * (iv * far_nx + iu))
-            corners = _corners(float32(u - iu), float32(v - iv), float32(1))
+            corners = _corners(u - float32(iu), v - float32(iv), float32(1))
             total = shape_sum_4(
                 primary, in_primary, of_primary, scatter, in_scatter, of_scatter, table_steps,
                 far, at, corners, far_steps,
             )  # fmt: skip
-        distance2 = ex * ex + y0 * y0 + z0 * z0
-        dose[ix] += factor * float32(sad_mm * sad_mm / distance2) * total
+        dose[i] += factor[i] * total
+
+
+@njit(fastmath=_FASTMATH, error_model="numpy")
+def _project(x, y, w, enlarged, factor, x0, y0, z0, dx, bld_from_grid, sad_mm, first_depth_mm, step_mm):
+    """Where the voxels of a row are seen from the source; a negative ``w`` lies before the fan's first node."""
+    ax, ay, az = bld_from_grid[0, 0], bld_from_grid[1, 0], bld_from_grid[2, 0]
+    bx = bld_from_grid[0, 1] * y0 + bld_from_grid[0, 2] * z0
+    by = bld_from_grid[1, 1] * y0 + bld_from_grid[1, 2] * z0
+    bz = bld_from_grid[2, 1] * y0 + bld_from_grid[2, 2] * z0
+    across2 = y0 * y0 + z0 * z0
+    for i in range(len(x)):
+        ex = x0 + i * dx
+        along = -(az * ex + bz)
+        magnification = sad_mm / max(along, 1.0)
+        x[i] = (ax * ex + bx) * magnification
+        y[i] = (ay * ex + by) * magnification
+        w[i] = (along - first_depth_mm) / step_mm
+        enlarged[i] = magnification
+        factor[i] = sad_mm * sad_mm / (ex * ex + across2)
 
 
 @njit(inline="always")
@@ -260,8 +286,6 @@ def _corners(u, v, factor):
 
 @njit(inline="always")
 def _scale_place(product, first, step, scales):
-    """Row of the weight table for a lateral scale s = 1 / product, and the way to the next one."""
+    """Row of the weight table for a lateral scale s = 1 / product, with the part of the way to the next one."""
     place = (product / (float32(1) + product) - float32(first)) / float32(step)
-    place = min(max(place, float32(0)), float32(scales - 1.001))
-    j = int(place)
-    return j, place - float32(j)
+    return min(max(place, float32(0)), float32(scales - 1.001))
