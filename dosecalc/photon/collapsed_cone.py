@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from dosecalc.errors import Cancelled
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
+from dosecalc.photon.ahead import ahead
 from dosecalc.photon.cones import ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.electron_dose import SecondaryElectrons
@@ -24,6 +25,7 @@ from dosecalc.photon.modifiers import modified_maps
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.photon.stopwatch import Stopwatch
+from dosecalc.photon.wedges import FilteredMap
 from dosecalc.plan import Beam
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
 from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
@@ -124,11 +126,14 @@ class CollapsedCone:
         done = 0.0
         dose = self.device.zeros(self.grid.shape, np.float32)
         electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
+        maps = self._maps(beam, [view for g in groups for view in g.views], machine, energy, spectral)
         for group in groups:
             kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
             for view in group.views:
                 _stop_if(cancelled)
-                self._trace(beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
+                with self.stopwatch.measure("fluence"):
+                    parts = next(maps)
+                self._trace(parts, beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
                 done += 0.2
                 progress(done / total, "ray tracing")
             turn, projection = self._gantry(beam, group, machine)
@@ -180,8 +185,18 @@ class CollapsedCone:
             }
         return self._bases[key]
 
+    def _maps(
+        self, beam: Beam, views: list[View], machine: Machine, energy: Energy, spectral: SpectralModel
+    ) -> Iterator[list[FilteredMap]]:
+        """The fluence maps of each view; a GPU finds the next ones ready."""
+        pitch = self.settings.fluence_pitch_mm
+        return ahead(
+            views, lambda v: list(modified_maps(beam, v, machine, energy, pitch, spectral)), self.device.host_workers
+        )
+
     def _trace(
         self,
+        parts: list[FilteredMap],
         beam: Beam,
         view: View,
         machine: Machine,
@@ -193,9 +208,7 @@ class CollapsedCone:
         electrons: NDArray[np.float32],
     ) -> None:
         """Add what a view releases, and the dose of the electrons that come with it where there is no wedge plate."""
-        with self.stopwatch.measure("fluence"):
-            pitch = self.settings.fluence_pitch_mm
-            parts = list(modified_maps(beam, view, machine, energy, pitch, spectral))
+        pitch = self.settings.fluence_pitch_mm
         rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
         source = source_patient_mm(view.isocentre_patient_mm, rotation, machine.sad_mm)
         with self.stopwatch.measure("terma"):
