@@ -16,12 +16,14 @@ from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.ahead import ahead
-from dosecalc.photon.cones import ConeSet, build_cones
+from dosecalc.photon.cones import CONE_SETS, ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.electron_dose import SecondaryElectrons
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
+from dosecalc.photon.missing_scatter import RINGS, MissingScatter
 from dosecalc.photon.modifiers import modified_maps
+from dosecalc.photon.multiple_scatter import two_flight_kernel
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.photon.stopwatch import Stopwatch
@@ -51,6 +53,8 @@ class CollapsedConeSettings:
     quantity : 'water_equivalent' or 'medium'
     cones, heterogeneity : str
         See `dosecalc.photon.engines.ENGINES`.
+    missing_scatter : bool
+        Whether scatter that does not come back from outside the patient is taken away; see `MissingScatter`.
     """
 
     fluence_pitch_mm: float = 1.0
@@ -59,6 +63,7 @@ class CollapsedConeSettings:
     quantity: str = "water_equivalent"
     cones: str = "standard"
     heterogeneity: str = "density_scaling"
+    missing_scatter: bool = True
 
 
 class CollapsedCone:
@@ -87,7 +92,9 @@ class CollapsedCone:
         self._electrons = ElectronDose(self.grid, density, release)
         self._add_terma = self.device.kernel("add_terma")
         dx, dy, dz = self.grid.spacing_mm
-        self._transport = self.device.kernel("ConeTransport")(density, (dx / 10, dy / 10, dz / 10))
+        spacing_cm = (dx / 10, dy / 10, dz / 10)
+        self._transport = self.device.kernel("ConeTransport")(density, spacing_cm)
+        self._missing = MissingScatter(density, spacing_cm, self.device) if settings.missing_scatter else None
         self._bases: dict[bytes, tuple[Any, Any]] = {}
         self._secondary: SecondaryElectrons | None = None
         if settings.heterogeneity == "electron_transport":
@@ -153,7 +160,13 @@ class CollapsedCone:
                 for n in self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt):
                     _stop_if(cancelled)
                     progress((done + n / len(cones)) / total, "transport")
-                dose += self._transport.dose()
+                transported = self._transport.dose()
+            if self._missing is not None:
+                with self.stopwatch.measure("missing scatter"):
+                    flights = _flights(energy.spectrum, cones.max_tilt)
+                    lost = self._missing.dose(self.device.get(scerma), flights, flights.directions @ turn, projection)
+                    transported -= self.device.put(lost)
+            dose += transported
             done += 1.0
         dose *= np.float32(energy.calibration.photons_per_mu_cm2)
         facts = {
@@ -171,7 +184,7 @@ class CollapsedCone:
     def _prepare(self, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
             spectral = spectral_model(energy, self._materials, self.settings.quantity)
-            cones = _cones(energy.spectrum, _tilt_class(reach))
+            cones = _cones(energy.spectrum, self.settings.cones, _tilt_class(reach))
             basis = self._basis(spectral.combination.astype(np.float32))
         return spectral, cones, basis
 
@@ -250,9 +263,15 @@ def _tilt_class(reach: float) -> float:
 
 
 @lru_cache(maxsize=16)
-def _cones(spectrum: Spectrum, max_tilt: float) -> ConeSet:
+def _cones(spectrum: Spectrum, name: str, max_tilt: float) -> ConeSet:
     energies, photons = spectrum_nodes(spectrum)
-    return build_cones(poly_kernel(energies, photons * energies), max_tilt=max_tilt)
+    return build_cones(poly_kernel(energies, photons * energies), CONE_SETS[name], max_tilt)
+
+
+@lru_cache(maxsize=16)
+def _flights(spectrum: Spectrum, max_tilt: float) -> ConeSet:
+    energies, photons = spectrum_nodes(spectrum)
+    return build_cones(two_flight_kernel(energies, photons * energies), RINGS, max_tilt)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -23,31 +23,29 @@ class Ring(NamedTuple):
     ----------
     theta_low_deg, theta_high_deg : float
         Polar angles between which the ring takes up the kernel.
-    count : int
-        A multiple of 4, which keeps the set symmetric.
-    offset : float
-        Azimuth of the first cone in steps between cones: 0.5, or 0 for cones in the planes of the field's sides.
+    cones : int
+        Evenly spaced, half a step from the planes of the field's sides; a multiple of 4, which keeps the set symmetric.
     """
 
     theta_low_deg: float
     theta_high_deg: float
-    count: int
-    offset: float = 0.5
+    cones: int
 
 
-def _rings(*rings: tuple[float, int, float]) -> tuple[Ring, ...]:
-    """Rings one behind the other from their upper angle, count and offset."""
-    lower = (0.0, *(upper for upper, _, _ in rings[:-1]))
-    return tuple(Ring(low, high, count, offset) for low, (high, count, offset) in zip(lower, rings, strict=True))
+def _rings(*rings: tuple[float, int]) -> tuple[Ring, ...]:
+    """Rings one behind the other from their upper angle and number of cones."""
+    lower = (0.0, *(upper for upper, _ in rings[:-1]))
+    return tuple(Ring(low, high, cones) for low, (high, cones) in zip(lower, rings, strict=True))
 
 
-#: directions by the name that requests use. The boundaries, counts and offsets of "standard" and "fine" were found by
-#: annealing (tools/optimise_cones.py): the least error of the dose of open fields in water (3 to 20 cm, 6 and 15 MV,
-#: 1.5 to 25 cm deep, inside, in the penumbra and outside) beside that of 2,500 directions
+#: directions by the name that requests use; boundaries and numbers of cones were found by annealing: the least error of
+#: open fields in water beside 3,700 directions (benchmarks/cone_sets.py). A ring across the beam takes a multiple of 8:
+#: the lines of a cone at 45 degrees between two axes of the grid are swept along one of them, not evenly along both
 CONE_SETS: dict[str, tuple[Ring, ...]] = {
-    "standard": _rings(
-        (7.0, 8, 0.5), (14.0, 12, 0.5), (22.5, 12, 0.5), (34.5, 12, 0.0), (52.5, 16, 0.5), (59.5, 8, 0.5),
-        (78.5, 12, 0.0), (137.5, 12, 0.5), (180.0, 4, 0.0),
+    "standard": _rings((7.3, 8), (13.3, 16), (22.8, 16), (39.8, 16), (58.0, 12), (82.8, 16), (136.8, 8), (180.0, 4)),
+    "fine": _rings(
+        (4.6, 8), (7.5, 8), (10.2, 8), (14.7, 24), (20.7, 40), (32.8, 32), (45.2, 52), (62.6, 72), (80.9, 56),
+        (97.9, 16), (134.9, 40), (143.6, 4), (161.2, 8), (180.0, 12),
     ),
 }  # fmt: skip
 
@@ -108,9 +106,7 @@ def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
 
     fits = [_fit_ring(kernel, ring) for ring in rings]
-    cells = [
-        (n, ring, (j + ring.offset) * 2 * np.pi / ring.count) for n, ring in enumerate(rings) for j in range(ring.count)
-    ]
+    cells = [(n, ring, (j + 0.5) * 2 * np.pi / ring.cones) for n, ring in enumerate(rings) for j in range(ring.cones)]
     rates = np.array([fits[n].rates for n, _, _ in cells])
     per_cell = [_cell(kernel, ring, phi, rays) for _, ring, phi in cells]
     directions = np.array([direction for direction, _ in per_cell])
@@ -137,7 +133,7 @@ def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"
 
 def _cell(kernel: PolyKernel, ring: Ring, phi: float, rays: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean direction of a cone, and what it takes up of primary and scatter: [2, rays, radii], cumulative."""
-    theta_lo, theta_hi, count, _ = ring
+    theta_lo, theta_hi, count = ring
     cos_sub, phi_sub = _sub_directions(theta_lo, theta_hi, count)
     phi_sub = phi_sub + phi
     sin_sub = np.sqrt(1 - cos_sub**2)
@@ -175,7 +171,8 @@ def _fit_ring(kernel: PolyKernel, ring: Ring) -> _RingFit:
     """The shape of a ring's kernel without tilt."""
     r = kernel.r_edges_cm
     edges = -np.cos(np.deg2rad([ring.theta_low_deg, ring.theta_high_deg]))
-    rates, weights, misplaced = [], [], []
+    rates: list[float] = []
+    weights, misplaced = [], []
     for table, is_primary in ((kernel.primary, True), (kernel.scatter, False)):
         cumulative = np.diff([np.interp(edges, -kernel.cos_theta_edges, column) for column in table.T]).ravel()
         shape = cumulative / cumulative[-1]

@@ -1,0 +1,144 @@
+"""Dose that photons scattered more than once would bring back if the patient went on as water, to be taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dosecalc.photon.cones import ConeSet, Ring
+from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
+from dosecalc_kernels.registry import Backend
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+
+#: multiply scattered photons vary over their mean free path of 5 to 10 cm: voxels and directions may be coarse
+COARSE_CM = 1.5
+#: water that is imagined around the patient: what comes back from further out is a tenth of what comes back at all
+MARGIN_CM = 15.0
+#: thinner gas lets photons leave, g/cm3
+OUTSIDE_G_CM3 = 0.05
+#: directions of both flights
+RINGS = (
+    Ring(0.0, 15.0, 4), Ring(15.0, 30.0, 8), Ring(30.0, 47.0, 8), Ring(47.0, 68.0, 8), Ring(68.0, 92.0, 8),
+    Ring(92.0, 125.0, 8), Ring(125.0, 180.0, 4),
+)  # fmt: skip
+
+
+class MissingScatter:
+    """What point kernels of endless water give too much of in a patient that ends.
+
+    A kernel's multiply scattered photons have been everywhere around its centre, also where the patient has ended and
+    nothing sends them back. Here the patient is laid into water: once-scattered photons fly into that water, where
+    each releases energy again; what of it would come back is the dose to be taken away (physics manual, section 3.6).
+
+    Parameters
+    ----------
+    density : float32 [z, y, x]
+        g/cm3.
+    spacing_cm : (dx, dy, dz)
+    device : Backend
+        Where cones are swept.
+    """
+
+    def __init__(self, density: Float32Array, spacing_cm: tuple[float, float, float], device: Backend) -> None:
+        self._density = density
+        outside = _outside(density)
+        self._is_matter = density > VACUUM_G_CM3
+        # whole coarse voxels over each axis, so that mirrored patients get mirrored doses
+        counts = [max(1, round(n * step / COARSE_CM)) for n, step in zip(density.shape, spacing_cm[::-1], strict=True)]
+        self._factors = tuple(n / m for n, m in zip(density.shape, counts, strict=True))
+        coarse_cm = [f * step for f, step in zip(self._factors, spacing_cm[::-1], strict=True)]
+        self._pads = tuple(int(np.ceil(MARGIN_CM / step)) for step in coarse_cm)
+        axes = tuple(zip(density.shape, counts, self._pads, strict=True))
+        self._share = [_overlap(n, m, pad) for n, m, pad in axes]
+        self._interpolation = [_linear(n, m, pad) for n, m, pad in axes]
+        self._water = 1.0 - self._mean(~outside)
+        self._mass = self._mean(density) + self._water
+        self._device = device
+        self._transport = device.kernel("ConeTransport")(self._mass.astype(np.float32), tuple(coarse_cm[::-1]))
+
+    def dose(
+        self, scerma: Float32Array, flights: ConeSet, directions: FloatArray, projection: FloatArray
+    ) -> Float32Array:
+        """The dose that does not come back.
+
+        Parameters
+        ----------
+        scerma : float32 [z, y, x]
+        flights : ConeSet
+            Of `dosecalc.photon.multiple_scatter.two_flight_kernel` on `RINGS`.
+        directions : float64 [cones, 3]
+            The cones' directions along the grid's axes.
+        projection : float64 [3, 4]
+            From voxel indices to the gantry frame, see `dosecalc_kernels.contract`.
+
+        Returns
+        -------
+        float32 [z, y, x]
+            In the unit of the scerma, at most a few percent of the dose.
+        """
+        released = (self._mean(self._density * scerma) / self._mass).astype(np.float32)
+        onto_coarse = self._projection(projection)
+        again = self._swept(np.zeros_like(released), released, flights, directions, onto_coarse)
+        outside = (again * (self._water / self._mass)).astype(np.float32)
+        back = self._swept(outside, np.zeros_like(released), flights, directions, onto_coarse)
+        z, y, x = self._interpolation
+        onto_fine = np.einsum("ak,bj,ci,kji->abc", z, y, x, back, optimize=True)
+        return np.asarray(onto_fine * self._is_matter, np.float32)
+
+    def _swept(
+        self,
+        kerma: Float32Array,
+        scerma: Float32Array,
+        flights: ConeSet,
+        directions: FloatArray,
+        projection: FloatArray,
+    ) -> Float32Array:
+        self._transport.load(kerma, scerma)
+        for _ in self._transport.sweep(directions, flights.rates, flights.amplitudes, projection, flights.max_tilt):
+            pass
+        return self._device.get(self._transport.dose())
+
+    def _mean(self, values: NDArray[Any]) -> FloatArray:
+        """Means over coarse voxels, of values that are zero in the margin."""
+        z, y, x = self._share
+        return np.asarray(np.einsum("ka,jb,ic,abc->kji", z, y, x, values.astype(np.float64), optimize=True))
+
+    def _projection(self, projection: FloatArray) -> FloatArray:
+        """The projection from indices of the coarse voxels."""
+        factor = np.array(self._factors[::-1])
+        start = (factor - 1) / 2 - factor * np.array(self._pads[::-1])
+        out = projection.copy()
+        out[:, :3] *= factor
+        out[:, 3] += projection[:, :3] @ start
+        return out
+
+
+def _outside(density: Float32Array) -> NDArray[np.bool_]:
+    """Air that is joined to the outside of the grid; cavities are not: the patient goes on behind them."""
+    padded = np.pad(density < OUTSIDE_G_CM3, 1, constant_values=True)
+    labels, _ = ndimage.label(padded)
+    return np.asarray(labels[1:-1, 1:-1, 1:-1] == labels[0, 0, 0])
+
+
+def _overlap(n: int, coarse: int, pad: int) -> FloatArray:
+    """Share of each coarse voxel, with their margin, that each of n fine ones fills: [coarse, n]."""
+    edges = np.arange(-pad, coarse + pad + 1) * n / coarse
+    fine = np.arange(n)
+    shared = np.minimum(edges[1:, None], fine + 1) - np.maximum(edges[:-1, None], fine)
+    return np.asarray(np.maximum(shared, 0.0) * coarse / n)
+
+
+def _linear(n: int, coarse: int, pad: int) -> FloatArray:
+    """Linear interpolation from coarse voxels, with their margin, to n fine ones: [n, coarse]."""
+    position = (np.arange(n) + 0.5) * coarse / n - 0.5 + pad
+    low = position.astype(int)
+    out = np.zeros((n, coarse + 2 * pad))
+    rows = np.arange(n)
+    out[rows, low] = 1.0 - (position - low)
+    out[rows, low + 1] += position - low
+    return out
