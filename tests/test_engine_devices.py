@@ -106,7 +106,7 @@ def test_the_estimate_of_memory_holds(monkeypatch, patient, plan, machine):
     """What was said to fit does: the estimate is no less than what the engine takes at any time."""
     from dosecalc.photon.collapsed_cone import CollapsedCone
 
-    needed = CollapsedCone.device_bytes(patient.density.grid.shape)
+    needed = CollapsedCone.device_bytes(patient.density.grid)
     launcher = HostLauncher()
     least = [launcher.free_bytes()]
     empty = launcher.empty

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.errors import Cancelled
+from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
@@ -102,10 +102,10 @@ class CollapsedCone:
             self._secondary = SecondaryElectrons(density, material, travelled, self.grid.spacing_mm)
 
     @staticmethod
-    def device_bytes(shape: tuple[int, int, int]) -> int:
+    def device_bytes(grid: Grid) -> int:
         """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
         # density, material, release, two basis densities and as many temporaries
-        return bytes_needed(shape) + math.prod(shape) * (4 + 1 + 2 + 8 + 8)
+        return bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8)
 
     def beam_dose(
         self,
