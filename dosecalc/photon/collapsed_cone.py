@@ -15,6 +15,7 @@ from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
+from dosecalc.photon import missing_scatter
 from dosecalc.photon.ahead import ahead
 from dosecalc.photon.cones import CONE_SETS, ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
@@ -105,7 +106,9 @@ class CollapsedCone:
     def device_bytes(grid: Grid) -> int:
         """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
         # density, material, release, two basis densities and as many temporaries
-        return bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8)
+        own = bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8)
+        dx, dy, dz = grid.spacing_mm
+        return own + missing_scatter.device_bytes(grid.shape, (dx / 10, dy / 10, dz / 10))
 
     def beam_dose(
         self,
@@ -164,8 +167,7 @@ class CollapsedCone:
             if self._missing is not None:
                 with self.stopwatch.measure("missing scatter"):
                     flights = _flights(energy.spectrum, cones.max_tilt)
-                    lost = self._missing.dose(self.device.get(scerma), flights, flights.directions @ turn, projection)
-                    transported -= self.device.put(lost)
+                    transported -= self._missing.dose(scerma, flights, flights.directions @ turn, projection)
             dose += transported
             done += 1.0
         dose *= np.float32(energy.calibration.photons_per_mu_cm2)

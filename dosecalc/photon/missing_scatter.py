@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from dosecalc.photon.cones import ConeSet, Ring
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
+from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
 from dosecalc_kernels.registry import Backend
 
 FloatArray = NDArray[np.float64]
@@ -45,30 +47,29 @@ class MissingScatter:
     """
 
     def __init__(self, density: Float32Array, spacing_cm: tuple[float, float, float], device: Backend) -> None:
-        self._density = density
+        put = device.put
         outside = _outside(density)
-        self._is_matter = density > VACUUM_G_CM3
-        # whole coarse voxels over each axis, so that mirrored patients get mirrored doses
-        counts = [max(1, round(n * step / COARSE_CM)) for n, step in zip(density.shape, spacing_cm[::-1], strict=True)]
+        counts = _counts(density.shape, spacing_cm)
         self._factors = tuple(n / m for n, m in zip(density.shape, counts, strict=True))
         coarse_cm = [f * step for f, step in zip(self._factors, spacing_cm[::-1], strict=True)]
         self._pads = tuple(int(np.ceil(MARGIN_CM / step)) for step in coarse_cm)
         axes = tuple(zip(density.shape, counts, self._pads, strict=True))
-        self._share = [_overlap(n, m, pad) for n, m, pad in axes]
-        self._interpolation = [_linear(n, m, pad) for n, m, pad in axes]
-        self._water = 1.0 - self._mean(~outside)
-        self._mass = self._mean(density) + self._water
         self._device = device
-        self._transport = device.kernel("ConeTransport")(self._mass.astype(np.float32), tuple(coarse_cm[::-1]))
+        self._density, self._is_matter = put(density), put(density > VACUUM_G_CM3)
+        self._share = [put(_overlap(n, m, pad)) for n, m, pad in axes]
+        self._interpolation = [put(_linear(n, m, pad)) for n, m, pad in axes]
+        self._water = 1.0 - self._mean(put(~outside))
+        self._mass = self._mean(self._density) + self._water
+        coarse = device.get(self._mass).astype(np.float32)
+        self._transport = device.kernel("ConeTransport")(coarse, tuple(coarse_cm[::-1]))
 
-    def dose(
-        self, scerma: Float32Array, flights: ConeSet, directions: FloatArray, projection: FloatArray
-    ) -> Float32Array:
+    def dose(self, scerma: Any, flights: ConeSet, directions: FloatArray, projection: FloatArray) -> Any:
         """The dose that does not come back.
 
         Parameters
         ----------
         scerma : float32 [z, y, x]
+            An array of the device.
         flights : ConeSet
             Of `dosecalc.photon.multiple_scatter.two_flight_kernel` on `RINGS`.
         directions : float64 [cones, 3]
@@ -79,34 +80,40 @@ class MissingScatter:
         Returns
         -------
         float32 [z, y, x]
-            In the unit of the scerma, at most a few percent of the dose.
+            On the device, in the unit of the scerma, at most a few percent of the dose.
         """
         released = (self._mean(self._density * scerma) / self._mass).astype(np.float32)
         onto_coarse = self._projection(projection)
-        again = self._swept(np.zeros_like(released), released, flights, directions, onto_coarse)
+        nothing = self._device.zeros(released.shape, np.float32)
+        again = self._swept(nothing, released, flights, directions, onto_coarse)
         outside = (again * (self._water / self._mass)).astype(np.float32)
-        back = self._swept(outside, np.zeros_like(released), flights, directions, onto_coarse)
-        z, y, x = self._interpolation
-        onto_fine = np.einsum("ak,bj,ci,kji->abc", z, y, x, back, optimize=True)
-        return np.asarray(onto_fine * self._is_matter, np.float32)
+        back = self._swept(outside, nothing, flights, directions, onto_coarse)
+        onto_fine = self._along_axes(self._interpolation, back.astype(np.float64))
+        return (onto_fine * self._is_matter).astype(np.float32)
 
     def _swept(
         self,
-        kerma: Float32Array,
-        scerma: Float32Array,
+        kerma: Any,
+        scerma: Any,
         flights: ConeSet,
         directions: FloatArray,
         projection: FloatArray,
-    ) -> Float32Array:
+    ) -> Any:
         self._transport.load(kerma, scerma)
         for _ in self._transport.sweep(directions, flights.rates, flights.amplitudes, projection, flights.max_tilt):
             pass
-        return self._device.get(self._transport.dose())
+        return self._transport.dose()
 
-    def _mean(self, values: NDArray[Any]) -> FloatArray:
+    def _mean(self, values: Any) -> Any:
         """Means over coarse voxels, of values that are zero in the margin."""
-        z, y, x = self._share
-        return np.asarray(np.einsum("ka,jb,ic,abc->kji", z, y, x, values.astype(np.float64), optimize=True))
+        return self._along_axes(self._share, values.astype(np.float64))
+
+    def _along_axes(self, matrices: list[Any], values: Any) -> Any:
+        """A matrix applied along each axis (z, y, x) of a volume on the device."""
+        xp = self._device.xp
+        for matrix in matrices[::-1]:  # the last axis comes first each time, so that all have been last once
+            values = xp.tensordot(matrix, values, ((1,), (2,)))
+        return values
 
     def _projection(self, projection: FloatArray) -> FloatArray:
         """The projection from indices of the coarse voxels."""
@@ -116,6 +123,21 @@ class MissingScatter:
         out[:, :3] *= factor
         out[:, 3] += projection[:, :3] @ start
         return out
+
+
+def device_bytes(shape: tuple[int, int, int], spacing_cm: tuple[float, float, float]) -> int:
+    """Memory of a device that a `MissingScatter` takes for a grid."""
+    coarse = [
+        n + 2 * int(np.ceil(MARGIN_CM / (whole * step / n)))
+        for n, whole, step in zip(_counts(shape, spacing_cm), shape, spacing_cm[::-1], strict=True)
+    ]
+    # on the grid density, which voxels are matter, and temporaries in float64
+    return bytes_needed((coarse[0], coarse[1], coarse[2])) + math.prod(shape) * (4 + 1 + 3 * 8)
+
+
+def _counts(shape: tuple[int, ...], spacing_cm: tuple[float, float, float]) -> list[int]:
+    """Whole coarse voxels over each axis (z, y, x), so that mirrored patients get mirrored doses."""
+    return [max(1, round(n * step / COARSE_CM)) for n, step in zip(shape, spacing_cm[::-1], strict=True)]
 
 
 def _outside(density: Float32Array) -> NDArray[np.bool_]:
