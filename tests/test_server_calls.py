@@ -239,7 +239,6 @@ NOWHERE = "0" * 64
         ("request.heterogeneity", {"heterogeneity": "none"}),
         ("request.arc_tolerance_deg", {"arc_tolerance_deg": 0.1}),
         ("request.arc_tolerance_deg", {"arc_tolerance_deg": float("nan")}),
-        ("request.device", {"device": "tpu"}),
         ("request.threads", {"threads": -1}),
         ("request.hu_curve", {"hu_curve": "/etc/passwd"}),
         ("request.hu_curve", {"hu_curve": ".."}),
@@ -263,6 +262,15 @@ def test_a_wrong_request_names_its_field(doses: Any, field: str, changes: dict[s
     error = refused(lambda: doses.CreateJob(dose_pb2.CreateJobRequest(request=wrong)))
     assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
     assert field in [f for f, _ in error.violations]
+
+
+def test_a_device_from_a_later_version_is_a_wrong_field(doses: Any) -> None:
+    wrong = request(f"studies/{NOWHERE}")
+    wrong.device = 99  # type: ignore[assignment]
+    error = refused(lambda: doses.CreateJob(dose_pb2.CreateJobRequest(request=wrong)))
+    assert [f for f, _ in error.violations] == ["request.device"]
+    with pytest.raises(ValueError, match="'tpu'.*auto, cpu, cuda"):
+        request(f"studies/{NOWHERE}", device="tpu")
 
 
 @pytest.mark.parametrize(

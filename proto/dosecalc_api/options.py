@@ -99,6 +99,7 @@ def dose_request(
     study : str
         ``studies/…``.
     device : 'auto', 'cpu' or 'cuda'
+        Anything else is a ValueError.
     quantity : '', 'water_equivalent' or 'medium'
         What the dose is reported to; empty takes the engine's default.
     cones, heterogeneity : str
@@ -115,6 +116,8 @@ def dose_request(
         In order: where structures overlap, later ones lie over earlier ones.
     """
     devices = {"auto": dose_pb2.DEVICE_UNSPECIFIED, "cpu": dose_pb2.DEVICE_CPU, "cuda": dose_pb2.DEVICE_CUDA}
+    if device not in devices:
+        raise ValueError(f"There is no device {device!r}; there is {', '.join(devices)}.")
     request = dose_pb2.DoseRequest(
         study=study,
         plan=plan,
