@@ -269,7 +269,7 @@ def test_a_device_from_a_later_version_is_a_wrong_field(doses: Any) -> None:
     wrong.device = 99  # type: ignore[assignment]
     error = refused(lambda: doses.CreateJob(dose_pb2.CreateJobRequest(request=wrong)))
     assert [f for f, _ in error.violations] == ["request.device"]
-    with pytest.raises(ValueError, match="'tpu'.*auto, cpu, cuda"):
+    with pytest.raises(ValueError, match=r"'tpu'.*auto, cpu, cuda"):
         request(f"studies/{NOWHERE}", device="tpu")
 
 
