@@ -395,7 +395,7 @@ def add_pencil_dose(
     """Add the pencil-beam dose of one fluence map.
 
     For the centre of a voxel at x, y (projected to the isocentre plane), depth L along the axis and distance r from the
-    source: ``dose += factor (sad / r)^2 sum_k (g_p P_k + g_s S_k) C_k(x, y)``. The fan gives depth, widths and factor
+    source: ``dose += factor (sad / L)^2 (r / L) sum_k (g_p P_k + g_s S_k) C_k(x, y)``. The fan gives depth, widths and factor
     (trilinear); P and S are the rows of ``primary`` and ``scatter`` at that depth and at the scale 1 / (width sad / L)
     (bilinear); C are the convolved maps (bilinear), all eight in ``near`` and, beside it, the first four in ``far``.
 
@@ -416,6 +416,66 @@ def add_pencil_dose(
         i = least_scale_index + s scale_index_step. Beyond the ends the last row holds.
     medium : float32 [materials, 2]
         g_p, g_s: factors of primary and scatter.
+    """
+    ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Electrons (cpu/electron_transport.py)
+
+
+def electron_transport(
+    kerma: Float32Array,
+    density: Float32Array,
+    material: NDArray[np.uint8],
+    spacing_cm: FloatArray,
+    directions: FloatArray,
+    width: FloatArray,
+    deposit: FloatArray,
+    source: FloatArray,
+    stopping: FloatArray,
+    scattering: FloatArray,
+    theta: float,
+    projection: FloatArray,
+    max_tilt: float,
+) -> Float32Array:
+    """Dose of electrons that slow down continuously through groups of residual range, along discrete directions.
+
+    docs/heterogeneity.md, eqs. 1 to 6. In group g (fastest first) the inflow N of electrons at its upper end, per
+    direction and voxel, becomes the mean flux m along the lines of `cone_transport`: with the optical thickness
+    x = density * stopping * step / (theta * width) of a voxel, its source a = N + theta * kerma * source / stopping,
+    and b half the difference of N between the line's next and previous voxel (0 for x <= 0.1; the line's last voxel
+    has no next but itself, its first a previous of 0), p = a - b/x - b/2 and the flux psi that enters,
+    ``m = a - b/x + (psi - p)(1 - exp(-x))/x`` and ``psi' = psi - (psi - p)(1 - exp(-x)) + b``. Dose is the sum over
+    groups and directions of stopping * deposit * m; the outflow (m - (1 - theta) N) / theta, its directions mixed by
+    the voxel's scattering matrix, is the next group's inflow.
+
+    Parameters
+    ----------
+    kerma : float32 [z, y, x]
+    density : float32 [z, y, x]
+        g/cm3.
+    material : uint8 [z, y, x]
+    spacing_cm : float64 [3]
+    directions : float64 [n, 3]
+        Unit vectors (x, y, z) along which electrons travel, grid axes.
+    width, deposit : float64 [groups]
+        Residual range within each group, g/cm2 of water, and the energy that an electron deposits in it.
+    source : float64 [groups, n, 10]
+        Electrons that start per kerma: polynomials in the tilt, as the amplitudes of `cone_transport`.
+    stopping : float64 [groups, materials]
+        Collision stopping power relative to water.
+    scattering : float64 [groups - 1, materials, n, n]
+        ``[g, m, i, j]``: share of direction i that is in j in the next group; rows sum to one.
+    theta : float
+        Share of the outflow in a group's mean, 0.5 to 1.
+    projection, max_tilt
+        As in `cone_transport`; the source is a parabola along each row.
+
+    Returns
+    -------
+    float32 [z, y, x]
+        In the unit of the kerma.
     """
     ...
 
