@@ -23,10 +23,10 @@ from dosecalc.photon.electron_dose import SecondaryElectrons
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.missing_scatter import RINGS, MissingScatter
-from dosecalc.photon.modifiers import modified_maps
+from dosecalc.photon.modifiers import kernel_quality, modified_maps, open_beam_model
 from dosecalc.photon.multiple_scatter import two_flight_kernel
 from dosecalc.photon.segments import TransportGroup, View, split_beam
-from dosecalc.photon.spectral import SpectralModel, spectral_model
+from dosecalc.photon.spectral import SpectralModel
 from dosecalc.photon.stopwatch import Stopwatch
 from dosecalc.photon.wedges import FilteredMap
 from dosecalc.plan import Beam
@@ -36,6 +36,8 @@ from dosecalc_kernels.registry import Backend, backend
 
 #: what the electrons' own transport costs, in transports along cones (6 MV; for the progress only)
 ELECTRONS_PER_TRANSPORT = 5.0
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ class CollapsedCone:
         s = self.settings
         groups = split_beam(beam, s.view_tolerance_deg, s.transport_tolerance_deg)
         reach = max(largest_tilt(beam, view, machine) for g in groups for view in g.views)
-        spectral, cones, basis = self._prepare(energy, reach)
+        quality = kernel_quality(beam, machine, energy)
+        spectral, cones, basis = self._prepare(quality, energy, reach)
         n_views = sum(len(g.views) for g in groups)
         # ray tracing of a view costs about a fifth of a transport
         # and the electrons' transport of its own several times as much as one
@@ -151,7 +154,7 @@ class CollapsedCone:
                 with self.stopwatch.measure("electron transport"):
                     own = np.zeros(self.grid.shape, np.float32)
                     host = self.device.get(kerma)
-                    for share in self._secondary.run(host, energy.spectrum, cones.max_tilt, turn, projection, own):
+                    for share in self._secondary.run(host, quality.spectrum, cones.max_tilt, turn, projection, own):
                         _stop_if(cancelled)
                         progress((done + share * ELECTRONS_PER_TRANSPORT) / total, "electron transport")
                     dose += self.device.put(own)
@@ -166,7 +169,7 @@ class CollapsedCone:
                 transported = self._transport.dose()
             if self._missing is not None:
                 with self.stopwatch.measure("missing scatter"):
-                    flights = _flights(energy.spectrum, cones.max_tilt)
+                    flights = _flights(quality.spectrum, cones.max_tilt)
                     transported -= self._missing.dose(scerma, flights, flights.directions @ turn, projection)
             dose += transported
             done += 1.0
@@ -183,10 +186,12 @@ class CollapsedCone:
             result += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
         return result, facts
 
-    def _prepare(self, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
+    def _prepare(
+        self, quality: Energy, energy: Energy, reach: float
+    ) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
-            spectral = spectral_model(energy, self._materials, self.settings.quantity)
-            cones = _cones(energy.spectrum, self.settings.cones, _tilt_class(reach))
+            spectral = open_beam_model(quality, energy, self._materials, self.settings.quantity)
+            cones = _cones(quality.spectrum, self.settings.cones, _tilt_class(reach))
             basis = self._basis(spectral.combination.astype(np.float32))
         return spectral, cones, basis
 
@@ -245,9 +250,7 @@ class CollapsedCone:
                 if part.spectral is spectral:
                     self._electrons.add(electrons, part.fluence, energy, source, rotation, machine.sad_mm)
 
-    def _gantry(
-        self, beam: Beam, group: TransportGroup, machine: Machine
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _gantry(self, beam: Beam, group: TransportGroup, machine: Machine) -> tuple[FloatArray, FloatArray]:
         """Rotation from the patient to the gantry frame, and the projection from voxel indices to that frame, cm."""
         gantry_from_patient = bld_from_patient(group.gantry_deg, 0.0, group.couch_deg, beam.patient_position)
         source = source_patient_mm(group.isocentre_patient_mm, gantry_from_patient, machine.sad_mm)
