@@ -16,7 +16,7 @@ from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.library import parse_machine
 from dosecalc.machine.model import Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
-from dosecalc.photon.modifiers import averaged_map, modified_maps, prepared
+from dosecalc.photon.modifiers import modified_maps, prepared
 from dosecalc.photon.segments import split_beam
 from dosecalc.photon.spectral import spectral_model
 from dosecalc.photon.tables import attenuation_table
@@ -75,18 +75,6 @@ def test_a_plate_of_even_thickness_attenuates_as_the_closed_form() -> None:
     got = released(parts, 0.0).max() / released(parts_of(field(10.0, 10.0), machine), 0.0).max()
     # the pixel beside the axis is 1 mm off it
     assert got == pytest.approx(want, rel=1e-5)
-
-
-def test_one_map_for_engines_with_one_spectrum_is_exact_at_ten_centimetres() -> None:
-    machine = with_accessories(bare_machine(), wedges=[plate()])
-    energy = machine.energies[0]
-    beam = prepared(wedged(field(80.0, 80.0)), machine, energy)
-    spectral = spectral_model(energy, ("water",), "water_equivalent")
-    (group,) = split_beam(beam, 2.5, 5.0)
-    one = averaged_map(beam, group.views[0], machine, energy, 2.0, spectral)
-    parts = parts_of(beam, machine)
-    open_rates = (spectral.release_kerma + spectral.release_scerma)[0] * np.exp(-10 * spectral.mu_basis[0])
-    np.testing.assert_allclose(one.values * open_rates.sum(), released(parts, 10.0), rtol=1e-9, atol=1e-20)
 
 
 def test_the_plates_own_coefficients_and_output_gain_are_used() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.photon.blocks import tray_transmission
 from dosecalc.photon.dynamic_wedge import with_jaw_motion
-from dosecalc.photon.fluence import FluenceMap, fluence_map
+from dosecalc.photon.fluence import fluence_map
 from dosecalc.photon.segments import Segment, View
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.photon.wedges import Box, FilteredMap, attenuation_per_mm, behind_plate, check_field, find_plate, path_mm
@@ -160,27 +160,6 @@ def modified_maps(
             continue
         (wedge,) = wedges  # two at once were refused
         yield from behind_plate(fluence, find_plate(wedge, beam, machine), wedge, machine, energy, spectral)
-
-
-def averaged_map(
-    beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float, spectral: SpectralModel
-) -> FluenceMap:
-    """One fluence map of a view behind everything in the beam, for engines that know a single spectrum.
-
-    Behind a wedge plate it gives the energy released in water at 10 cm depth; that the beam is harder there is left
-    out (docs/modifiers.md, section 2.4, has the error). The parameters are those of `modified_maps`.
-    """
-    parts = [
-        replace(part.fluence, values=part.fluence.values * (1.0 if part.transmission is None else part.transmission))
-        for part in modified_maps(beam, view, machine, energy, pitch_mm, spectral)
-    ]
-    widest_x = max((part.x_mm for part in parts), key=len)
-    widest_y = max((part.y_mm for part in parts), key=len)
-    total = np.zeros((len(widest_y), len(widest_x)))
-    for part in parts:  # all are symmetric about the axis, in pixels of one size
-        rows, columns = ((len(w) - len(v)) // 2 for w, v in ((widest_y, part.y_mm), (widest_x, part.x_mm)))
-        total[rows : rows + len(part.y_mm), columns : columns + len(part.x_mm)] += part.values
-    return FluenceMap(total, widest_x, widest_y)
 
 
 def _by_wedge(view: View) -> dict[frozenset[int], list[Segment]]:

@@ -43,14 +43,11 @@ class FilteredMap:
     fluence : FluenceMap
         In front of a plate, where there is one.
     spectral : SpectralModel
-        What it releases behind it.
-    transmission : float or None
-        Energy released in water at 10 cm depth behind the plate over that without; None where there is no plate.
+        What it releases behind it; that of the open beam, the same object, where there is no plate.
     """
 
     fluence: FluenceMap
     spectral: SpectralModel
-    transmission: float | None = None
 
 
 def find_plate(wedge: Wedge, beam: Beam, machine: Machine) -> WedgePlate:
@@ -198,8 +195,7 @@ def behind_plate(
     for node, share in zip(classes, _shares(path, classes, mu, released), strict=True):
         values = fluence.values * share * gain
         if values.max() > 0:
-            through = float((released * np.exp(-mu * node)).sum() / released.sum())
-            parts.append(FilteredMap(replace(fluence, values=values), _hardened(spectral, mu * node), through))
+            parts.append(FilteredMap(replace(fluence, values=values), _hardened(spectral, mu * node)))
     return parts
 
 
