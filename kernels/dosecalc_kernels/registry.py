@@ -30,6 +30,11 @@ KERNELS = {
     "add_transmission": "fluence",
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
+    "gamma_of_points": "gamma",
+    "average_axis": "resample",
+    "dominant_material": "resample",
+    "trilinear": "resample",
+    "polygon_coverage": "rasterise",
     "trace_fan": "pencil_beam",
     "add_pencil_dose": "pencil_beam",
 }
