@@ -9,6 +9,7 @@ import pytest
 from builders_engine import bare_machine, dynamic, field, leaf_bank
 from scipy.special import erf
 
+from dosecalc.errors import MachineError
 from dosecalc.machine.model import (
     BackupJaws,
     ExtraFocalSource,
@@ -20,7 +21,7 @@ from dosecalc.machine.model import (
     TipOffsetTable,
 )
 from dosecalc.photon.collimation import Aperture, Collimators, Layer, mean_transmission, tip_edges
-from dosecalc.photon.fluence import fluence_map
+from dosecalc.photon.fluence import check_geometry, fluence_map
 from dosecalc.photon.segments import split_beam
 
 TIP = LeafTip(radius_mm=80.0, thickness_mm=60.0, attenuation_per_mm=0.085, source="test")
@@ -332,6 +333,24 @@ def test_focal_spot_is_seen_through_the_collimator_that_bounds_the_field():
         assert at(f, x, y) == pytest.approx(expected, abs=4e-3)  # pixels of a third of sigma
 
 
+def test_leaf_edges_and_jaw_edges_are_each_blurred_in_their_own_plane():
+    mlc = leaf_bank()
+    machine = with_energy(bare_machine(mlc=mlc), primary_source=PrimarySource(sigma_mm=1.0, source="test"))
+    planes_of = {"jaw_x": 400.0, "jaw_y": 300.0, "mlc": 500.0}
+    machine = machine.model_copy(
+        update={n: getattr(machine, n).model_copy(update={"distance_mm": d}) for n, d in planes_of.items()}
+    )
+    leaves = np.tile([-20.0, 45.0], (40, 1))
+    f = map_of(field((-40.0, 30.0), 40, mlc=mlc, leaves=leaves), machine, 0.5)
+    # leaves at -20, the jaw at +30 with leaves open behind it, jaws across at 40
+    for x, y, edge, sigma in ((-21.25, 0.25, 20, 1.0), (31.25, 0.25, 30, 1.5), (0.25, 41.25, 40, 7 / 3)):
+        beyond = max(abs(x), abs(y)) - edge
+        assert at(f, x, y) == pytest.approx(0.5 * (1 - erf(beyond / (np.sqrt(2) * sigma))), abs=8e-3)
+    # leaf ends that stand at the jaw: one edge, that of what is farther from the isocentre, not the product of two
+    together = map_of(field(40, 40, mlc=mlc, leaves=np.tile([-40.0, 40.0], (40, 1))), machine, 0.5)
+    assert (at(together, 39.75, 0.25) + at(together, 40.25, 0.25)) / 2 == pytest.approx(0.5, abs=5e-3)
+
+
 def test_field_sum_is_conserved_by_the_focal_spot():
     f0 = map_of(field(33, 21), planes(400.0, 300.0))
     f1 = map_of(field(33, 21), planes(400.0, 300.0, primary_source=PrimarySource(sigma_mm=1.0, source="test")))
@@ -339,6 +358,30 @@ def test_field_sum_is_conserved_by_the_focal_spot():
 
 
 # ---- two layers -----------------------------------------------------------------------------------------------------
+
+
+def test_stacked_layers_of_a_beam_are_both_in_its_fluence():
+    first, second = leaf_bank(pairs=28, width=10.0), leaf_bank(pairs=29, width=10.0)
+    machine = bare_machine(mlc=first, leaf_transmission=0.01, jaw_x=None, jaw_y=None)
+    layered = machine.model_copy(
+        update={"second_mlc": machine.mlc.model_copy(update={"boundaries_mm": tuple(second.boundaries_mm)})}
+    )
+    beam = field(mlc=first, leaves=np.tile([-50.0, 30.0], (28, 1)))
+    points = tuple(
+        replace(c, jaw_x_mm=None, jaw_y_mm=None, second_leaves_mm=np.tile([-20.0, 50.0], (29, 1)))
+        for c in beam.control_points
+    )
+    with pytest.raises(MachineError) as e:
+        check_geometry(replace(beam, control_points=points), layered)
+    assert e.value.reason == "MLC_LAYERS_MISMATCH" and e.value.where["beam"] == beam.label
+    beam = replace(beam, second_mlc=second, control_points=points)
+    check_geometry(beam, layered)
+    f = map_of(beam, layered)
+    for x, expected in ((0.5, 1.0), (-35.5, 0.01), (40.5, 0.01), (-60.5, 0.0001)):
+        assert at(f, x) == pytest.approx(expected)
+    with pytest.raises(MachineError) as e:
+        check_geometry(beam, machine)
+    assert e.value.reason == "MLC_MISMATCH"
 
 
 def test_two_layers_multiply_while_they_move():

@@ -109,10 +109,13 @@ def test_sliding_gap_gives_the_open_field_times_the_mean_opening(water):
 def test_sliding_gap_is_a_weakened_open_field_whatever_the_head(water):
     """With the shipped model, whose sources have a size: how wide its leaves' gap is, is the model's affair.
 
-    Its jaws are made opaque, as above: only then is everything that the open field lets through passed by the gap.
+    Its jaws are made opaque, as above: only then is everything that the open field lets through passed by the gap. And
+    its leaves meet in planes: what leaks more between leaves than through them is another factor for each.
     """
     shipped = load_machine("generic-6mv-millennium120")
     opaque = {n: getattr(shipped, n).model_copy(update={"transmission": 0.0}) for n in ("jaw_x", "jaw_y")}
+    assert shipped.mlc is not None
+    opaque["mlc"] = shipped.mlc.model_copy(update={"sides": None})
     machine = shipped.model_copy(update=opaque)
     gap = dose_of(water, d.sliding_gap(SETUP), machine)
     opened = dose_of(water, static_plan(SETUP), machine)

@@ -7,7 +7,7 @@ from builders_engine import bare_machine, field
 
 from dosecalc.errors import MachineError
 from dosecalc.machine import MachineMapping, list_machines, load_machine
-from dosecalc.machine.library import parse_machine, shipped_machines
+from dosecalc.machine.library import folded, parse_machine, shipped_machines
 from dosecalc.photon.spectral import spectral_model
 from dosecalc.photon.tables import attenuation_table
 
@@ -24,6 +24,71 @@ def test_shipped_models_say_what_they_are():
         sources = m.sources()
         for part in ("mlc", "jaw_y", "energies[0].spectrum", "energies[0].off_axis", "energies[0].calibration"):
             assert len(sources[part]) > 5, (m.name, part)
+
+
+def test_every_quality_ships_with_every_head():
+    names = {m.name for m in shipped_machines()}
+    qualities, heads = ("6mv", "10mv", "15mv", "6fff", "10fff"), ("millennium120", "hd120", "agility")
+    assert names == {f"generic-{q}-{h}" for q in qualities for h in heads}
+    for m in shipped_machines():
+        (energy,) = m.energies
+        assert energy.fluence_mode == ("FFF" if "fff" in m.name else "STANDARD")
+        assert m.mlc is not None and m.mlc.tip is not None and m.mlc.sides is not None and energy.electrons is not None
+        # a cone falls all the way, a horn does not fall within the largest field's half
+        fall = np.diff(energy.off_axis.relative_fluence)
+        assert (fall < 0).all() if energy.fluence_mode == "FFF" else (fall[:8] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("millennium120", [10.0] * 10 + [5.0] * 40 + [10.0] * 10),
+        ("hd120", [5.0] * 14 + [2.5] * 32 + [5.0] * 14),
+        ("agility", [5.0] * 80),
+    ],
+)
+def test_leaves_are_the_makers(name, widths):
+    mlc = load_machine(f"generic-6mv-{name}").mlc
+    assert mlc is not None
+    assert list(np.diff(mlc.boundaries_mm)) == widths
+    assert mlc.boundaries_mm[0] == -sum(widths) / 2
+
+
+def test_parts_fold_into_one_model():
+    base = {"a": {"x": 1, "source": "one."}, "b": [{"u": 1, "v": 2}], "c": [1, 2]}
+    own = {"a": {"x": 3, "source": "two"}, "b": [{"v": 5}], "c": [7], "d": None}
+    assert folded(base, own) == {"a": {"x": 3, "source": "one; two"}, "b": [{"u": 1, "v": 5}], "c": [7], "d": None}
+    machine = load_machine("generic-6mv-hd120")
+    # a file that the model is written to in one piece is the same model
+    assert parse_machine(as_text(machine), "copy.yaml").sha256 == machine.sha256
+    assert "1.17 %" in machine.sources()["mlc"] and "32 central pairs" in machine.sources()["mlc"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field_name"),
+    [
+        ({"transmission": 0.001}, "interleaf leakage"),
+        ({"pair_transmission": (0.01,) * 60}, "transmission must be the mean"),
+        ({"pair_transmission": (0.016,) * 59}, "one value for each leaf pair"),
+        ({"sides": {"width_mm": 6, "transmission": 0.1, "interleaf_transmission": 0.02, "source": "t"}}, "narrowest"),
+    ],
+)
+def test_leaves_that_contradict_themselves_are_refused(changes, field_name):
+    machine = load_machine("generic-6mv-millennium120")
+    content = machine.model_dump(mode="json")
+    content["mlc"].update(changes)
+    with pytest.raises(MachineError) as e:
+        parse_machine(yaml.safe_dump(content), "x.yaml")
+    assert e.value.reason == "MACHINE_INVALID" and field_name in str(e.value)
+
+
+def test_backscatter_must_cover_the_jaws():
+    content = load_machine("generic-6mv-millennium120").model_dump(mode="json")
+    table = {"axis": "Y", "opening_mm": [0, 300], "relative_output": [0.98, 1.0], "source": "t"}
+    content["energies"][0]["monitor_backscatter"] = [table]
+    with pytest.raises(MachineError) as e:
+        parse_machine(yaml.safe_dump(content), "x.yaml")
+    assert "ends before they are wide open" in str(e.value)
 
 
 def test_hash_is_of_the_content():
@@ -96,8 +161,9 @@ def test_nothing_is_guessed():
 def test_fff_beam_is_not_computed_with_a_flattened_model():
     from dataclasses import replace
 
+    flattened = [m for m in shipped_machines() if m.energies[0].fluence_mode == "STANDARD"]
     with pytest.raises(MachineError) as e:
-        MachineMapping.of(shipped_machines()).resolve(replace(field(), fluence_mode="FFF"))
+        MachineMapping.of(flattened).resolve(replace(field(), fluence_mode="FFF"))
     assert e.value.reason == "MACHINE_NOT_MAPPED" and "FFF" in e.value.message
 
 

@@ -1,6 +1,6 @@
 """Find the photon fluence per MU with which the engine gives each shipped model's calibration dose, and write it.
 
-Usage: python tools/calibrate_machines.py [--check]
+Usage: python tools/calibrate_machines.py [--check] [MODEL ...]
 Water box of 30 x 30 x 30 cm, 2.5 mm voxels, the model's own field, SSD and depth; dose on the axis by a cubic through
 the voxels around the point. ``--check`` writes nothing and fails when a stored value is off by more than 0.05 %.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.geometry import Grid, Volume
-from dosecalc.machine.library import parse_machine
+from dosecalc.machine.library import parse_shipped
 from dosecalc.machine.model import Energy, Machine
 from dosecalc.patient.model import Patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, Plan
@@ -67,17 +67,20 @@ def _with_leaves(machine: Machine, points: tuple[ControlPoint, ...], half: float
     return tuple(replace(p, leaves_mm=leaves, jaw_x_mm=jaw_x, jaw_y_mm=jaw_y) for p in points)
 
 
-def main(check: bool) -> int:
+def main(check: bool, names: list[str]) -> int:
+    """Calibrate, or check, the named models, or all."""
     off = 0
     for path in sorted(DATA.glob("*.yaml")):
+        if names and path.stem not in names:
+            continue
         text = path.read_text(encoding="utf-8")
-        machine = parse_machine(text, path.name)
+        machine = parse_shipped(text, path.name)
         for energy in machine.energies:
             c = energy.calibration
             found = calibration_dose(machine, energy)
             fluence = c.photons_per_mu_cm2 * c.gy_per_mu / found
             change = fluence / c.photons_per_mu_cm2 - 1
-            print(f"{machine.name} {energy.nominal_mv:g} MV: {found:.6f} Gy/MU, {100 * change:+.3f} %")
+            print(f"{machine.name} {energy.nominal_mv:g} MV: {found:.6f} Gy/MU, {100 * change:+.3f} %", flush=True)
             off += abs(change) > 5e-4
             old = re.escape(re.search(r"photons_per_mu_cm2: (\S+)", text).group(1))  # type: ignore[union-attr]
             text = re.sub(f"photons_per_mu_cm2: {old}", f"photons_per_mu_cm2: {fluence:.5e}", text, count=1)
@@ -87,4 +90,4 @@ def main(check: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv))
+    sys.exit(main("--check" in sys.argv, [a for a in sys.argv[1:] if not a.startswith("-")]))

@@ -1,6 +1,6 @@
-"""Design the wedges of the generic machine models, and write them into the model files.
+"""Design the wedges of the generic machine models, and write them into the parts of those models.
 
-Usage: python tools/design_wedges.py [MODEL ...]
+Usage: python tools/design_wedges.py [PART ...]
 
 No maker's drawing is public that could be cited, so the generic wedges are what the definition asks for: a plate whose
 thickness rises linearly, and a jaw that crosses the field with exponentially rising dose, each as steep as it must be
@@ -10,7 +10,6 @@ the places half-way from the axis to the field's edges).
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,12 +21,13 @@ import yaml
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.accessories import DynamicWedge, MachineAccessories, WedgePlate
-from dosecalc.machine.library import parse_machine
+from dosecalc.machine.library import parse_shipped
 from dosecalc.machine.model import Energy, Machine
 from dosecalc.patient.model import Patient
 from dosecalc.plan import Accessories, Beam, ControlPoint, FractionGroup, MlcGeometry, Plan, Wedge
 
 DATA = Path(__file__).resolve().parent.parent / "dosecalc" / "machine" / "data"
+HEADER = "# Wedges of generic machines: a part of the models that name it.\n"
 DEPTH_MM = 100.0
 HALF_FIELD_MM = 50.0
 #: stainless steel 316, as in the attenuation table
@@ -167,16 +167,15 @@ def design(machine: Machine) -> MachineAccessories:
 
 
 def main(names: list[str]) -> None:
-    """Design for the named models, or for all, and write their files."""
-    for path in sorted(DATA.glob("*.yaml")):
-        if names and path.stem not in names:
+    """Design for the named parts (``plates-6mv``), or for all, with the first model that each is a part of."""
+    for part in sorted((DATA / "accessories").glob("*.yaml")):
+        if names and part.stem not in names:
             continue
-        text = path.read_text(encoding="utf-8")
-        machine = parse_machine(text, path.name)
+        users = [p for p in sorted(DATA.glob("*.yaml")) if f"accessories/{part.stem}" in p.read_text(encoding="utf-8")]
+        machine = parse_shipped(users[0].read_text(encoding="utf-8"), users[0].name)
         found = design(machine).model_dump(mode="json", exclude_defaults=True)
-        kept = re.sub(r"^accessories:\n(?:[ \-#].*\n|\n)*", "", text, flags=re.MULTILINE)
         block = yaml.safe_dump({"accessories": found}, sort_keys=False, width=118, default_flow_style=None)
-        path.write_text(kept.rstrip("\n") + "\n" + (block if found else ""), encoding="utf-8")
+        part.write_text(HEADER + block, encoding="utf-8")
 
 
 if __name__ == "__main__":

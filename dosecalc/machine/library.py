@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -87,13 +89,53 @@ def parse_machine(text: str, file: str) -> Machine:
         ``MACHINE_INVALID``.
     """
     try:
-        return Machine.model_validate(yaml.safe_load(text))
+        content = yaml.safe_load(text)
     except yaml.YAMLError as e:
         raise MachineError(
             "MACHINE_INVALID", f"The machine model is not YAML: {e}".replace("\n", " "), file=file
         ) from e
+    return _valid(content, file)
+
+
+def _valid(content: Any, file: str) -> Machine:
+    try:
+        return Machine.model_validate(content)
     except ValidationError as e:
         raise MachineError("MACHINE_INVALID", f"The machine model breaks the schema: {problems(e)}.", file=file) from e
+
+
+def parse_shipped(text: str, file: str) -> Machine:
+    """A shipped model from the text of its file, with the parts that it names folded in.
+
+    Machines of one type share their head, beams of one quality their spectrum; ``parts`` names the files (in the
+    package's data folder, without ending) in the order in which they are folded in, the model's own fields last. What
+    comes out is complete: its hash and its sources are those of a model in one piece.
+
+    Raises
+    ------
+    MachineError
+        ``MACHINE_INVALID``.
+    """
+    own = yaml.safe_load(text)
+    content: Any = {}
+    for part in own.pop("parts", []):
+        content = folded(content, yaml.safe_load((_data() / f"{part}.yaml").read_text(encoding="utf-8")))
+    return _valid(folded(content, own), file)
+
+
+def folded(base: Any, own: Any) -> Any:
+    """Fold content into other content: blocks field by field, lists of blocks place by place, sources in a row.
+
+    Anything else of the base is replaced.
+    """
+    if isinstance(base, dict) and isinstance(own, dict):
+        out = {**base, **{k: folded(base[k], v) if k in base else v for k, v in own.items()}}
+        if isinstance(base.get("source"), str) and isinstance(own.get("source"), str):
+            out["source"] = f"{base['source'].rstrip('. ')}; {own['source']}"
+        return out
+    if isinstance(base, list) and isinstance(own, list) and len(base) == len(own) and isinstance(own[0], dict):
+        return [folded(a, b) for a, b in zip(base, own, strict=True)]
+    return own
 
 
 def problems(error: ValidationError) -> str:
@@ -114,7 +156,10 @@ def why(error: OSError | UnicodeDecodeError) -> str:
 
 @cache
 def _shipped() -> dict[str, Machine]:
-    folder = resources.files("dosecalc.machine") / "data"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    machines = [parse_machine(f.read_text(encoding="utf-8"), f.name) for f in files]
+    files = sorted((f for f in _data().iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    machines = [parse_shipped(f.read_text(encoding="utf-8"), f.name) for f in files]
     return {m.name: m for m in machines}
+
+
+def _data() -> Traversable:
+    return resources.files("dosecalc.machine") / "data"

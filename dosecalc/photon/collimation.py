@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from dosecalc.machine.model import Energy, Jaws, Machine, Mlc
 from dosecalc.photon.segments import Segment, View
-from dosecalc.plan import Beam, ControlPoint
+from dosecalc.plan import Beam, ControlPoint, MlcGeometry
 from dosecalc_kernels.cpu.fluence import add_transmission
 
 FloatArray = NDArray[np.float64]
 
 #: edges of a collimator that is not there, mm
 FAR_MM = 1e6
+_AWAY = np.array([[-FAR_MM, FAR_MM]] * 2)
 #: leaf pairs open by less are closed: they neither bound the field nor take backup jaws along
 CLOSED_GAP_MM = 0.01
 #: sample points across a pixel along the leaves, for leaf ends between pixel boundaries
@@ -108,18 +109,24 @@ def collimators_of(beam: Beam, machine: Machine, energy: Energy) -> Collimators:
     if along is None and backup is not None:
         along_transmission, along_plane = (backup.transmission,) * 2, backup.distance_mm or default
     across_transmission, across_plane = _of_jaws(across, default)
-    layers, leaf_plane = [], default
-    if machine.mlc is not None and beam.mlc is not None:
-        leaf_plane = machine.mlc.distance_mm or default
-        edges, shares = tip_edges(machine.mlc, machine.sad_mm / leaf_plane)
-        layers.append(Layer(machine.mlc, beam.mlc.boundaries_mm, edges, shares))
+    layers, planes = [], []
+    for mlc, geometry in _stacked_mlcs(beam, machine):
+        planes.append(mlc.distance_mm or default)
+        edges, shares = tip_edges(mlc, machine.sad_mm / planes[-1])
+        layers.append(Layer(mlc, geometry.boundaries_mm, edges, shares))
     return Collimators(
         along_is_x,
         tuple(layers),
         np.array([*along_transmission, *across_transmission]),
         (along_plane, across_plane),
-        leaf_plane,
+        float(np.mean(planes)) if planes else default,
     )
+
+
+def _stacked_mlcs(beam: Beam, machine: Machine) -> list[tuple[Mlc, MlcGeometry]]:
+    """The layers of leaves that machine and beam both have, in the order of the plan."""
+    pairs = ((machine.mlc, beam.mlc), (machine.second_mlc, beam.second_mlc))
+    return [(mlc, geometry) for mlc, geometry in pairs if mlc is not None and geometry is not None]
 
 
 def _of_jaws(jaws: Jaws | None, default: float) -> tuple[tuple[float, float], float]:
@@ -165,9 +172,11 @@ def apertures_of(beam: Beam, view: View, machine: Machine, energy: Energy) -> tu
         along, across = (jaw_x, jaw_y) if along_is_x else (jaw_y, jaw_x)
         if machine.backup_jaws is not None and (machine.jaw_x if along_is_x else machine.jaw_y) is None:
             along = _on_the_way(s, *(_backup(cp, machine.backup_jaws.margin_mm) for cp in (s.start, s.end)))
-        leaves: tuple[FloatArray, ...] = ()
-        if machine.mlc is not None and beam.mlc is not None:
-            leaves = (_leaves(beam, s, machine.mlc),)
+        names = ("leaves_mm", "second_leaves_mm")
+        leaves = tuple(
+            _leaves(s, name, mlc, geometry)
+            for name, (mlc, geometry) in zip(names, _stacked_mlcs(beam, machine), strict=False)
+        )
         weight = s.weight / view.weight * relative_output(s, energy)
         out.append(Aperture(leaves, along, across, weight))
     return tuple(out)
@@ -196,12 +205,11 @@ def _backup(cp: ControlPoint, margin_mm: float) -> FloatArray:
     return np.array([open_pairs[:, 0].min() - margin_mm, open_pairs[:, 1].max() + margin_mm])
 
 
-def _leaves(beam: Beam, segment: Segment, mlc: Mlc) -> FloatArray:
+def _leaves(segment: Segment, which: str, mlc: Mlc, geometry: MlcGeometry) -> FloatArray:
     """Leaf positions at both ends of the segment, float64 [2, pairs, 2], with what the offset changes by off axis."""
-    assert beam.mlc is not None
-    a, b = segment.start.leaves_mm, segment.end.leaves_mm
+    a, b = getattr(segment.start, which), getattr(segment.end, which)
     if a is None or b is None:
-        return np.tile([-FAR_MM, FAR_MM], (2, beam.mlc.n_pairs, 1))
+        return np.tile([-FAR_MM, FAR_MM], (2, geometry.n_pairs, 1))
     leaves = _on_the_way(segment, np.asarray(a, np.float64), np.asarray(b, np.float64))
     table = mlc.tip_offset_table
     if table is None:
@@ -264,6 +272,22 @@ def mean_transmission(
         )  # fmt: skip
     mean = rows.mean(columns.mean(out.T).T[kind_of_row])
     return np.ascontiguousarray(mean if collimators.along_is_x else mean.T)
+
+
+def jaw_profiles(
+    collimators: Collimators, apertures: tuple[Aperture, ...], x_mm: FloatArray, y_mm: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Mean transmission of the jaws of each axis alone, float64 [nx] and [ny]."""
+    alone = replace(collimators, layers=())
+    bare = tuple(replace(a, leaves_mm=()) for a in apertures)
+    along = mean_transmission(alone, tuple(replace(a, jaw_across_mm=_AWAY) for a in bare), x_mm, y_mm)
+    across = mean_transmission(alone, tuple(replace(a, jaw_along_mm=_AWAY) for a in bare), x_mm, y_mm)
+    return (along[0], across[:, 0]) if collimators.along_is_x else (across[0], along[:, 0])
+
+
+def without_jaws(apertures: tuple[Aperture, ...]) -> tuple[Aperture, ...]:
+    """The same leaves, the jaws out of the way."""
+    return tuple(replace(a, jaw_along_mm=_AWAY, jaw_across_mm=_AWAY) for a in apertures)
 
 
 @dataclass(frozen=True, eq=False)

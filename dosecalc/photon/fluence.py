@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dosecalc.errors import MachineError, PlanError
-from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine
+from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine, Mlc
 from dosecalc.photon.blocks import block_view
 from dosecalc.photon.collimation import (
     CLOSED_GAP_MM,
@@ -17,11 +17,13 @@ from dosecalc.photon.collimation import (
     Collimators,
     apertures_of,
     collimators_of,
+    jaw_profiles,
     mean_transmission,
+    without_jaws,
 )
 from dosecalc.photon.extra_focal import SourceView, calibration_view, extra_focal_view
 from dosecalc.photon.segments import View
-from dosecalc.plan import Beam, ControlPoint
+from dosecalc.plan import Beam, ControlPoint, MlcGeometry
 
 FloatArray = NDArray[np.float64]
 #: ranges of x and y at the isocentre plane, mm
@@ -31,6 +33,8 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 FLUENCE_CUTOFF = 1e-4
 #: room beside the open box for what the focal spot and the extra-focal source blur over the edge
 _BLUR_MM = 20.0
+#: transmission of jaws below which their profile in one plane says nothing about that in another
+_LEAST_PROFILE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +75,8 @@ def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_
     off_axis = energy.off_axis
     radius = np.hypot(x_mm[None, :], y_mm[:, None])
     horn = np.interp(radius, off_axis.radius_mm, off_axis.relative_fluence)
-    spot = _spot_mm(collimators, apertures, energy, machine.sad_mm)
     blocks = block_view(beam, machine, energy, x_mm, y_mm)
-    primary = gaussian_filter(transmitted, (spot[1] / pitch_mm, spot[0] / pitch_mm), mode="nearest") * horn
+    primary = _blurred(transmitted, collimators, apertures, (x_mm, y_mm), energy, machine.sad_mm) * horn
     primary *= blocks.primary
     if extra is None:
         return FluenceMap(primary * view.weight, x_mm, y_mm)
@@ -85,37 +88,47 @@ def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_
     return FluenceMap(total * view.weight, x_mm, y_mm)
 
 
-def _spot_mm(
-    collimators: Collimators, apertures: tuple[Aperture, ...], energy: Energy, sad_mm: float
-) -> tuple[float, float]:
-    """Width of the focal spot's image along x and y: seen through the plane of what bounds the field there.
+def _blurred(
+    transmitted: FloatArray,
+    collimators: Collimators,
+    apertures: tuple[Aperture, ...],
+    axes_mm: tuple[FloatArray, FloatArray],
+    energy: Energy,
+    sad_mm: float,
+) -> FloatArray:
+    """Transmission as the focal spot sees it: every edge blurred by the spot's image through its own collimator.
 
-    Along an axis on which the leaves are open beyond the jaws all the time, these are the jaws; else the leaves.
+    All is blurred as the leaves' edges are, and put right where jaws make the edge, in two ways of which the higher
+    holds (manual, section 3): by the jaws' profile blurred in their plane over that blurred in the leaves', which is
+    right where leaves and jaws end together; and, for jaws at rest, as the product of what leaves and jaws let through
+    by themselves, which is right where leaves are open behind the jaws.
     """
-    widths = []
-    for jaws_bound, plane in zip(_bound_by_jaws(collimators, apertures), collimators.jaw_planes_mm, strict=True):
-        edge = plane if jaws_bound else collimators.leaf_plane_mm
-        widths.append(energy.primary_source.sigma_mm * (sad_mm - edge) / edge)
-    return (widths[0], widths[1]) if collimators.along_is_x else (widths[1], widths[0])
+    pitch = float(axes_mm[0][1] - axes_mm[0][0])
+
+    def pixels(plane_mm: float) -> float:
+        return energy.primary_source.sigma_mm * (sad_mm - plane_mm) / plane_mm / pitch
+
+    planes = collimators.jaw_planes_mm if collimators.along_is_x else collimators.jaw_planes_mm[::-1]
+    if not collimators.layers:
+        return np.asarray(gaussian_filter(transmitted, (pixels(planes[1]), pixels(planes[0])), mode="nearest"))
+    leaves = pixels(collimators.leaf_plane_mm)
+    profiles = jaw_profiles(collimators, apertures, *axes_mm)
+    own, as_leaves = (
+        [gaussian_filter(p, w, mode="nearest") for p, w in zip(profiles, widths, strict=True)]
+        for widths in ((pixels(planes[0]), pixels(planes[1])), (leaves, leaves))
+    )
+    jaws = np.outer(own[1], own[0])
+    by_ratio = gaussian_filter(transmitted, leaves, mode="nearest") * jaws
+    by_ratio /= np.maximum(np.outer(as_leaves[1], as_leaves[0]), _LEAST_PROFILE)
+    if not _jaws_rest(apertures):
+        return np.asarray(by_ratio)
+    alone = mean_transmission(collimators, without_jaws(apertures), *axes_mm)
+    return np.asarray(np.maximum(by_ratio, gaussian_filter(alone, leaves, mode="nearest") * jaws))
 
 
-def _bound_by_jaws(collimators: Collimators, apertures: tuple[Aperture, ...]) -> tuple[bool, bool]:
-    """Whether the jaws bound the field along and across the leaves."""
-    along = across = True
-    for a in apertures:
-        for layer, leaves in zip(collimators.layers, a.leaves_mm, strict=True):
-            (pairs,) = np.nonzero((leaves[:, :, 1] - leaves[:, :, 0]).max(0) > CLOSED_GAP_MM)
-            if len(pairs) == 0:
-                return False, False
-            # what lies behind the jaws across the leaves bounds nothing
-            middles = (layer.boundaries_mm[1:] + layer.boundaries_mm[:-1])[pairs] / 2
-            seen = pairs[(middles > a.jaw_across_mm.min()) & (middles < a.jaw_across_mm.max())]
-            inner = leaves[:, seen]
-            along &= bool((a.jaw_along_mm[:, 0] >= inner[:, :, 0].T).all())
-            along &= bool((a.jaw_along_mm[:, 1] <= inner[:, :, 1].T).all())
-            across &= bool(layer.boundaries_mm[pairs[0]] <= a.jaw_across_mm[:, 0].min())
-            across &= bool(layer.boundaries_mm[pairs[-1] + 1] >= a.jaw_across_mm[:, 1].max())
-    return along, across
+def _jaws_rest(apertures: tuple[Aperture, ...]) -> bool:
+    positions = np.array([(a.jaw_along_mm, a.jaw_across_mm) for a in apertures])
+    return bool(np.ptp(positions, axis=(0, 2)).max() < 1e-3)
 
 
 def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
@@ -154,6 +167,8 @@ def _behind_closed(beam: Beam, machine: Machine, view: View, axis: str) -> float
         through *= jaw.transmission
     if machine.mlc is not None and leafed:
         through *= machine.mlc.transmission
+    if machine.second_mlc is not None and beam.second_mlc is not None:
+        through *= machine.second_mlc.transmission
     return through
 
 
@@ -251,20 +266,30 @@ def _check_mlc(beam: Beam, machine: Machine) -> None:
         if beam.control_points[0].jaw_x_mm is None and beam.control_points[0].jaw_y_mm is None:
             raise PlanError("APERTURE_MISSING", f"Beam {beam.label} has neither jaws nor an MLC.", beam=beam.label)
         return
-    model = machine.mlc
-    same = (
-        model is not None
-        and model.axis == beam.mlc.axis
-        and len(model.boundaries_mm) == len(beam.mlc.boundaries_mm)
-        and np.abs(np.array(model.boundaries_mm) - beam.mlc.boundaries_mm).max() < 0.6
-    )
-    if not same:
-        widths = np.unique(np.round(np.diff(beam.mlc.boundaries_mm), 2))
+    for model, geometry in ((machine.mlc, beam.mlc), (machine.second_mlc, beam.second_mlc)):
+        if geometry is not None and not _same_leaves(model, geometry):
+            widths = np.unique(np.round(np.diff(geometry.boundaries_mm), 2))
+            raise MachineError(
+                "MLC_MISMATCH",
+                f"Beam {beam.label} has {geometry.n_pairs} leaf pairs along {geometry.axis} of "
+                f"{', '.join(f'{w:g}' for w in widths[:4])} mm; {machine.name} has "
+                f"{f'{len(model.boundaries_mm) - 1} along {model.axis} ({model.name})' if model else 'no MLC'}. "
+                "Map the beam to a model of its machine.",
+                beam=beam.label,
+            )
+    if machine.second_mlc is not None and beam.second_mlc is None:
         raise MachineError(
-            "MLC_MISMATCH",
-            f"Beam {beam.label} has {beam.mlc.n_pairs} leaf pairs along {beam.mlc.axis} of "
-            f"{', '.join(f'{w:g}' for w in widths[:4])} mm; {machine.name} has "
-            f"{f'{len(model.boundaries_mm) - 1} along {model.axis} ({model.name})' if model else 'no MLC'}. "
-            "Map the beam to a model of its machine.",
+            "MLC_LAYERS_MISMATCH",
+            f"{machine.name} has two layers of leaves, beam {beam.label} describes one; map the beam to a model of its "
+            "machine.",
             beam=beam.label,
         )
+
+
+def _same_leaves(model: Mlc | None, geometry: MlcGeometry) -> bool:
+    return (
+        model is not None
+        and model.axis == geometry.axis
+        and len(model.boundaries_mm) == len(geometry.boundaries_mm)
+        and bool(np.abs(np.array(model.boundaries_mm) - geometry.boundaries_mm).max() < 0.6)
+    )
