@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from dosecalc.machine.model import Spectrum, spectrum_nodes
-from dosecalc.photon.pencil_kernel import LARGEST_DEPTH_GCM2, PencilKernel, pencil_kernel
+from dosecalc.photon.pencil_kernel import LARGEST_DEPTH_GCM2, PencilKernel, divergent, pencil_kernel
 
 FloatArray = NDArray[np.float64]
 
@@ -73,7 +73,8 @@ def pencil_basis(spectrum: Spectrum, survive: tuple[float, ...] | None = None) -
         ``ENERGY_OUTSIDE_TABLE``.
     """
     energies, photons = spectrum_nodes(spectrum)
-    return decompose(pencil_kernel(energies, photons if survive is None else photons * np.array(survive)))
+    parallel = pencil_kernel(energies, photons if survive is None else photons * np.array(survive))
+    return decompose(divergent(parallel))
 
 
 @lru_cache(maxsize=32)

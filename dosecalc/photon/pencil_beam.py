@@ -209,7 +209,7 @@ class PencilBeam:
             rates = pencil_basis(spectrum).rates_cm
             half_x, half_y = (float(r) for r in np.abs(reach[:2]).max(1))
             blur = self._blur(rotation, sad_mm / float(reach[2].mean()))
-            maps = basis_maps(part.fluence, rates, blur, (half_x, half_y))
+            maps = basis_maps(part.fluence, rates, blur, (half_x, half_y), sad_mm)
         with self.stopwatch.measure("dose"):
             put = self.device.put
             self.device.kernel("add_pencil_dose")(

@@ -17,7 +17,7 @@ from dosecalc_kernels.registry import Backend
 FloatArray = NDArray[np.float64]
 
 #: distance between rays at the isocentre plane, in voxels
-_RAYS_PER_VOXEL = 1.0
+_RAYS_PER_VOXEL = 1.5
 #: lateral widths grow no further than in this density, g/cm3
 _LEAST_WIDTH_DENSITY = 0.05
 #: step of the table of attenuated energy for off-axis softening, g/cm2
@@ -137,7 +137,8 @@ def trace(
     on_plane = float(-rotation[2] @ (origin - source))
     first_depth = on_plane + step * (np.floor((reach[2, 0] - on_plane) / step) - 1)
     nodes = int(np.ceil((reach[2, 1] - first_depth) / step)) + 2
-    first = np.floor(reach[:2, 0] / pitch) * pitch
+    # symmetric about the axis, and not on it: there a ray of a straight beam runs along the faces of voxels
+    first = (np.floor(reach[:2, 0] / pitch) - 0.5) * pitch
     counts = np.ceil((reach[:2, 1] - first) / pitch).astype(int) + 2
     values = device.zeros((int(counts[1]), int(counts[0]), nodes, 4), np.float32)
     table = np.arange(0.0, pencil_depth_limit(), _TERMA_STEP_GCM2)

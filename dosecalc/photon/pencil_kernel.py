@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,8 @@ _STEP_GCM2 = 0.05
 _SUB_ANGLES = 10
 _SUB_RADIUS_GCM2 = 0.05
 _LEAST_SUB_RADII = 10
+#: distances from the source for which a beam's divergence is corrected: the isocentre under 10 cm of tissue
+_POINT_CM, _SURFACE_CM = 100.0, 90.0
 #: radii of the cumulative table, g/cm2: from a tenth of a pixel of a fluence map to the end of the point kernels
 _FIRST_RADIUS_GCM2, _RADII = 0.01, 64
 
@@ -107,6 +109,27 @@ def pencil_kernel(energies_mev: FloatArray, photons: FloatArray) -> PencilKernel
         deposited.append(irfft(total, length, axis=0)[half : half + n_depths] / _STEP_GCM2)
     terma = released[:, :n_depths].sum(0)
     return PencilKernel(planes[:n_depths], _radii(k), deposited[0], deposited[1], terma, ranges[0], ranges[1])
+
+
+def divergent(kernel: PencilKernel) -> PencilKernel:
+    """The kernel as a point on the axis sees the pencils of a beam that diverges, instead of parallel ones.
+
+    The foot of the perpendicular from a point at distance L onto a pencil at distance r lies nearer to the source by
+    r^2 / 2L than the point does, and behind a flat surface at the distance S from the source the pencil has gone
+    through less matter still: its depth there is less by r^2 (1 + S/L) / 2L. The distances are typical ones; the
+    correction itself is below 1 % of the dose in a field of 20 cm.
+    """
+    shortening = (1 + _SURFACE_CM / _POINT_CM) / (2 * _POINT_CM)
+    middle = np.sqrt(kernel.radii_gcm2[1:] * np.maximum(kernel.radii_gcm2[:-1], kernel.radii_gcm2[1] / 2))
+
+    def shortened(table: FloatArray) -> FloatArray:
+        rings = np.diff(table, axis=1)
+        for j, radius in enumerate(middle):
+            shallower = np.maximum(kernel.depths_gcm2 - shortening * radius**2, 0.0)
+            rings[:, j] = np.interp(shallower, kernel.depths_gcm2, rings[:, j])
+        return np.pad(rings.cumsum(1), ((0, 0), (1, 0))) + table[:, :1]
+
+    return replace(kernel, primary=shortened(kernel.primary), scatter=shortened(kernel.scatter))
 
 
 def _released_by_node(k: PointKernels, energies: FloatArray, photons: FloatArray, depths: FloatArray) -> FloatArray:

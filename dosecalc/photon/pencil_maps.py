@@ -48,7 +48,11 @@ class BasisMaps:
 
 
 def basis_maps(
-    fluence: FluenceMap, rates_cm: FloatArray, blur_mm: tuple[float, float], reach_mm: tuple[float, float]
+    fluence: FluenceMap,
+    rates_cm: FloatArray,
+    blur_mm: tuple[float, float],
+    reach_mm: tuple[float, float],
+    sad_mm: float,
 ) -> BasisMaps:
     """Convolve a fluence map with shapes a exp(-a r)/(2 pi r).
 
@@ -61,6 +65,8 @@ def basis_maps(
         Sides of a rectangle over which fluence is averaged before.
     reach_mm : (x, y)
         How far from the axis the maps are needed.
+    sad_mm : float
+        Off the axis, a piece of the plane holds fewer photons of an even beam by the cube of the cosine.
     """
     pitch = fluence.pitch_mm
     half = [len(axis) // 2 for axis in (fluence.x_mm, fluence.y_mm)]
@@ -71,7 +77,8 @@ def basis_maps(
     far_half = [max(n // _COARSE, int(np.ceil(r / coarse))) + 1 for n, r in zip(near_half, reach_mm, strict=True)]
 
     box = [_box(h, b / pitch) for h, b in zip(half, blur_mm, strict=True)]
-    blurred = (box[1] @ fluence.values @ box[0].T).astype(np.float32)
+    cosine = 1 / np.sqrt(1 + (fluence.x_mm[None] ** 2 + fluence.y_mm[:, None] ** 2) / sad_mm**2)
+    blurred = (box[1] @ (fluence.values * cosine**3) @ box[0].T).astype(np.float32)
     # the box adds a few pixels beside the map
     side = [len(b) // 2 for b in box]
     narrow = _convolve(blurred, side, near_half, pitch / 10, tuple(rates_cm[WIDE:]), decayed=margin)

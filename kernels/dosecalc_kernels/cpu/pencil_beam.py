@@ -272,7 +272,8 @@ def _project(x, y, w, enlarged, factor, x0, y0, z0, dx, bld_from_grid, sad_mm, f
         y[i] = (ay * ex + by) * magnification
         w[i] = (along - first_depth_mm) / step_mm
         enlarged[i] = magnification
-        factor[i] = sad_mm * sad_mm / (ex * ex + across2)
+        # inverse square, and photons per area of the plane, which the maps hold: (sad/r)^2 / cos^3
+        factor[i] = magnification * magnification * math.sqrt(ex * ex + across2) / max(along, 1.0)
 
 
 @njit(inline="always")

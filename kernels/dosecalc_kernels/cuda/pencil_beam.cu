@@ -269,6 +269,7 @@ extern "C" __global__ void add_pencil_dose(
                              interpolated(in_scatter + k, 8, next_depth, of_scatter);
         total += weight * interpolated(cell + k, shapes, i64(columns) * shapes, pixel);
     }
-    const double distance2 = ex * ex + ey * ey + ez * ez;
-    dose[voxel] += value[3] * float(g[SAD] * g[SAD] / distance2) * total;
+    // inverse square, and photons per area of the plane, which the maps hold: (sad/r)^2 / cos^3
+    const double distance = sqrt(ex * ex + ey * ey + ez * ez);
+    dose[voxel] += value[3] * float(magnification * magnification * distance / max(along, 1.0)) * total;
 }
