@@ -84,10 +84,12 @@ def released_energy(
 ):  # fmt: skip
     """Kerma and scerma of one fluence map by voxel: see the contract's ``add_terma``; ``mu`` in powers of two."""
     kerma, scerma = np.zeros((2, *basis_a.shape))
-    dx, dy, dz = spacing_mm
-    half = 0.5 * np.abs(bld_from_grid[:2]) @ spacing_mm
-    shadow = np.abs(bld_from_grid[2]) @ [dy * dz, dx * dz, dx * dy]
-    half = half * np.sqrt(shadow / (4 * half[0] * half[1]))
+    # a voxel along the map casts one rectangle; one that stands askew is seen as its halves along the askew axes
+    askew = np.abs(bld_from_grid).max(0) <= 1 - 1e-6
+    corners = np.array([c for c in np.ndindex(2, 2, 2) if not np.any(np.array(c)[~askew])])
+    middles = np.where(askew, (corners - 0.5) * 0.5, 0.0) * spacing_mm @ bld_from_grid[:2].T
+    part_mm = np.where(askew, 0.5, 1.0) * spacing_mm
+    half = np.sqrt(3 * (bld_from_grid[:2] ** 2 @ (part_mm**2 / 12)))
     for iz, iy, ix in np.ndindex(basis_a.shape):
         m = release_index[iz, iy, ix]
         point = origin_mm + spacing_mm * [ix, iy, iz]
@@ -95,7 +97,8 @@ def released_energy(
         if m < 0 or z >= 0:
             continue
         scale = sad_mm / -z
-        phi = mean_of_map(fluence, map_origin_mm, pitch_mm, x * scale, y * scale, *(half * scale))
+        seen = [((x + u) * scale, (y + v) * scale) for u, v in middles]
+        phi = np.mean([mean_of_map(fluence, map_origin_mm, pitch_mm, u, v, *(half * scale)) for u, v in seen])
         if phi <= cutoff:
             continue
         a, b = (path_by_crossings(d, origin_mm, spacing_mm, source_mm, point) for d in (basis_a, basis_b))

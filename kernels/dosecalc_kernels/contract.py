@@ -187,7 +187,8 @@ def add_terma(
 
     ``kerma(x) += Phi(x) sum_e release_kerma[m, e] 2**-(s (A mu_a[e] + B mu_b[e]))`` with A, B the line integrals of the
     two basis densities (g/cm2), s the softening factor, Phi the map's mean over the voxel's shadow times the inverse
-    square of the distance; ``scerma`` likewise (physics manual, eqs. 3.1 to 3.4).
+    square of the distance (a voxel askew to the map is seen as its halves along each askew axis, each an upright
+    rectangle of the same root-mean-square width); ``scerma`` likewise (physics manual, eqs. 3.1 to 3.4).
 
     Parameters
     ----------
@@ -466,7 +467,7 @@ def electron_transport(
     stopping : float64 [groups, materials]
         Collision stopping power relative to water.
     scattering : float64 [groups - 1, materials, n, n]
-        ``[g, m, i, j]``: share of direction i that is in j in the next group; rows sum to one.
+        ``[g, m, i, j]``: flux of direction j in the next group per flux of i; rows sum to the ratio of their stopping.
     theta : float
         Share of the outflow in a group's mean, 0.5 to 1.
     projection, max_tilt

@@ -26,6 +26,36 @@ def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):
     return total / ((xb - xa) * (yb - ya))
 
 
+@njit
+def _footprint(bld_from_grid, spacing_mm):
+    """A voxel's shadow as rectangles: their middles [n, 2] about that of the shadow, and their half widths, mm.
+
+    One rectangle where the voxel stands along the map; else its halves along each axis that stands askew, so that what
+    upright rectangles miss of a turned shadow is a quarter. Each rectangle is as wide (root mean square) as the shadow
+    of its part.
+    """
+    size = spacing_mm.copy()
+    n = 1
+    parts = np.zeros((8, 2))
+    for axis in range(3):
+        u, v = bld_from_grid[0, axis], bld_from_grid[1, axis]
+        longest = max(abs(u), abs(v), abs(bld_from_grid[2, axis]))
+        if longest > 1.0 - 1e-6:
+            continue
+        for i in range(n):
+            parts[n + i, 0] = parts[i, 0] + 0.25 * u * spacing_mm[axis]
+            parts[n + i, 1] = parts[i, 1] + 0.25 * v * spacing_mm[axis]
+            parts[i, 0] -= 0.25 * u * spacing_mm[axis]
+            parts[i, 1] -= 0.25 * v * spacing_mm[axis]
+        n *= 2
+        size[axis] *= 0.5
+    half_x = half_y = 0.0
+    for axis in range(3):
+        half_x += (0.5 * bld_from_grid[0, axis] * size[axis]) ** 2
+        half_y += (0.5 * bld_from_grid[1, axis] * size[axis]) ** 2
+    return parts[:n], math.sqrt(half_x), math.sqrt(half_y)
+
+
 @njit(inline="always")
 def _integral_at(integral, x, y):
     ny, nx = integral.shape
@@ -119,15 +149,7 @@ def add_terma(
     nz, ny, nx = basis_a.shape
     ox, oy, oz = origin_mm
     dx, dy, dz = spacing_mm
-    # half width, along the map's axes, of a rectangle with the voxel's area seen from the source
-    half_x = 0.5 * (abs(bld_from_grid[0, 0]) * dx + abs(bld_from_grid[0, 1]) * dy + abs(bld_from_grid[0, 2]) * dz)
-    half_y = 0.5 * (abs(bld_from_grid[1, 0]) * dx + abs(bld_from_grid[1, 1]) * dy + abs(bld_from_grid[1, 2]) * dz)
-    face = (
-        abs(bld_from_grid[2, 0]) * dy * dz + abs(bld_from_grid[2, 1]) * dx * dz + abs(bld_from_grid[2, 2]) * dx * dy
-    )  # the voxel's shadow across the beam
-    shrink = math.sqrt(face / (4.0 * half_x * half_y))
-    half_x *= shrink
-    half_y *= shrink
+    parts, half_x, half_y = _footprint(bld_from_grid, spacing_mm)
     for row in prange(nz * ny):
         iz = row // ny
         iy = row - iz * ny
@@ -145,9 +167,13 @@ def add_terma(
             scale = sad_mm / depth
             x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * ey + bld_from_grid[0, 2] * ez) * scale
             y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * ey + bld_from_grid[1, 2] * ez) * scale
-            fluence = _map_mean(
-                integral, map_origin_mm[0], map_origin_mm[1], map_pitch_mm, x, y, half_x * scale, half_y * scale
-            )
+            fluence = 0.0
+            for i in range(len(parts)):
+                fluence += _map_mean(
+                    integral, map_origin_mm[0], map_origin_mm[1], map_pitch_mm,
+                    x + parts[i, 0] * scale, y + parts[i, 1] * scale, half_x * scale, half_y * scale,
+                )  # fmt: skip
+            fluence /= len(parts)
             if fluence <= cutoff:
                 continue
             a, b = _path(basis_a, basis_b, source_mm[0], source_mm[1], source_mm[2], px, py, pz, ox, oy, oz, dx, dy, dz)

@@ -14,6 +14,7 @@
 #define SOFTENING 23
 #define HALF_X 26
 #define HALF_Y 27
+#define PARTS 28
 
 __device__ __forceinline__ double integral_at(const double* integral, int rows, int columns, double x, double y)
 {
@@ -136,7 +137,15 @@ extern "C" __global__ void __launch_bounds__(256) add_terma(
     const double scale = g[SAD] / depth;
     const double x = (r[0] * ex + r[1] * ey + r[2] * ez) * scale;
     const double y = (r[3] * ex + r[4] * ey + r[5] * ez) * scale;
-    const double fluence = map_mean(integral, rows, columns, g, x, y, g[HALF_X] * scale, g[HALF_Y] * scale);
+    const int parts = int(g[PARTS]);
+    double fluence = 0.0;
+    for (int i = 0; i < parts; ++i) {
+        const double* middle = g + PARTS + 1 + 2 * i;
+        fluence += map_mean(
+            integral, rows, columns, g, x + middle[0] * scale, y + middle[1] * scale, g[HALF_X] * scale,
+            g[HALF_Y] * scale);
+    }
+    fluence /= parts;
     if (fluence <= g[CUTOFF])
         return;
     double a, b;

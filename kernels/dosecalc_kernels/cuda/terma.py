@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -38,10 +37,10 @@ def add_terma(
 ) -> None:
     """Twin of `dosecalc_kernels.cpu.terma.add_terma`; volumes, tables and the map on the host or on the device."""
     put = launcher.put
-    half = _half_widths(bld_from_grid, spacing_mm)
+    parts, half = _footprint(bld_from_grid, spacing_mm)
     geometry = np.concatenate(
         [origin_mm, spacing_mm, source_mm, np.ravel(bld_from_grid), [sad_mm], map_origin_mm,
-         [map_pitch_mm, cutoff], softening, half]
+         [map_pitch_mm, cutoff], softening, half, [len(parts)], parts.ravel()]
     )  # fmt: skip
     nz, ny, nx = basis_a.shape
     rows, columns = integral.shape
@@ -55,11 +54,14 @@ def add_terma(
         )  # fmt: skip
 
 
-def _half_widths(rotation: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> list[float]:
-    """Half width, along the map's axes, of a rectangle with the voxel's area seen from the source."""
-    dx, dy, dz = spacing_mm
-    half = 0.5 * np.abs(rotation[:2]) @ spacing_mm
-    across = np.abs(rotation[2])
-    face = across[0] * dy * dz + across[1] * dx * dz + across[2] * dx * dy  # the voxel's shadow across the beam
-    shrink = math.sqrt(face / (4.0 * half[0] * half[1]))
-    return [float(half[0] * shrink), float(half[1] * shrink)]
+def _footprint(
+    rotation: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A voxel's shadow as upright rectangles, as on the CPU: their middles, float64 [n, 2], and their half widths."""
+    askew = np.abs(rotation).max(0) <= 1.0 - 1e-6
+    size = np.where(askew, 0.5, 1.0) * spacing_mm
+    parts = np.zeros((1, 2))
+    for axis in np.flatnonzero(askew):
+        step = 0.25 * rotation[:2, axis] * spacing_mm[axis]
+        parts = np.concatenate([parts - step, parts + step])
+    return parts, np.sqrt((0.25 * (rotation[:2] * size) ** 2).sum(1))
