@@ -276,7 +276,7 @@ __device__ double outside(const Nodes& nodes, double p, double per_mm)
     return apart((nodes.at[0] - p) * per_mm, (nodes.at[nodes.n - 1] - p) * per_mm);
 }
 
-extern "C" __global__ void __launch_bounds__(256) gamma_of_points(
+extern "C" __global__ void __launch_bounds__(128, 1) gamma_of_points(
     const double* __restrict__ reference, i64 wy, i64 wx, const i64* __restrict__ points, i64 n,
     const double* __restrict__ dose, const double* __restrict__ low, const double* __restrict__ high,
     const double* __restrict__ node_z, i64 nz, const double* __restrict__ node_y, i64 ny,

@@ -55,5 +55,6 @@ def gamma_of_points(
          put(node_z), len(node_z), put(node_y), len(node_y), put(node_x), len(node_x), put(per_cell),
          put(ref_z), put(ref_y), put(ref_x), put(dose_criterion), put(distance_mm), criteria, max_gamma,
          put(by_length), len(by_length), out],
+        block=128,
     )  # fmt: skip
     return launcher.as_given(out, reference, dose)
