@@ -28,7 +28,7 @@ from dosecalc.patient.ssd import central_axis_ssd_mm
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
 from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
-from dosecalc.photon.modifiers import prepared
+from dosecalc.photon.modifiers import by_wedge, chosen, prepared
 from dosecalc.photon.pencil_beam import PencilBeam, PencilBeamSettings
 from dosecalc.photon.stopwatch import Stopwatch
 from dosecalc.plan import Beam, Plan
@@ -375,12 +375,13 @@ def _beams(
 
         engine.device.use()
         report(0.0, "fluence")
-        per_mu, facts = engine.beam_dose(beam, machine, energy, report, cancelled)
+        per_mu, facts = _dose_of_parts(engine, beam, machine, energy, report, cancelled)
         mu = plan.total_mu(beam)
         dose = np.ascontiguousarray(per_mu[window]) * np.float32(mu)
         facts["machine_model"] = machine.name
         facts["machine_sha256"] = machine.sha256
         facts["energy"] = f"{energy.nominal_mv:g} MV{' FFF' if energy.fluence_mode == 'FFF' else ''}"
+        facts |= chosen(next(b for b in plan.beams if b.number == beam.number), machine, energy)
         ssd = _ssd(beam, patient)
         facts["ssd_mm"] = "none" if ssd is None else f"{ssd:.1f}"
         report(1.0, "done")
@@ -397,6 +398,31 @@ def _beams(
         done.update(zip(members, spread(engines, len(members), compute_member), strict=True))
         _add_seconds(stopwatch, engines)
     return [done[n] for n in range(len(assignment))]
+
+
+def _dose_of_parts(
+    engine: DoseEngine,
+    beam: Beam,
+    machine: Machine,
+    energy: Energy,
+    report: Callable[[float, str], None],
+    cancelled: CancelCheck,
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Dose per MU and facts of a beam, its wedged and its open part each with kernels of its own."""
+    total: NDArray[np.float32] | None = None
+    facts: dict[str, str] = {}
+    parts = by_wedge(beam)
+    for n, (part, share) in enumerate(parts):
+
+        def report_part(fraction: float, step: str, n: int = n) -> None:
+            report((n + fraction) / len(parts), step)
+
+        per_mu, facts = engine.beam_dose(part, machine, energy, report_part, cancelled)
+        if share != 1.0:
+            per_mu = per_mu * np.float32(share)
+        total = per_mu if total is None else total + per_mu
+    assert total is not None  # a beam has a part
+    return total, facts
 
 
 def _ssd(beam: Beam, patient: Patient) -> float | None:

@@ -18,12 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from builders_accessories import shipped_with
 
 from dosecalc.dicom.errors import RtPlanError
 from dosecalc.dicom.parse import parse
 from dosecalc.dicom.rtplan import read_rtplan
 from dosecalc.dicom.values import text
-from dosecalc.errors import DicomError, PlanError
+from dosecalc.errors import DicomError, MachineError, PlanError
+from dosecalc.machine.accessories import MachineAccessories
+from dosecalc.photon.modifiers import prepared
 from dosecalc.plan import Plan, check_supported, gantry_sweep_deg, technique
 
 _ROOT = os.environ.get("DOSECALC_REFERENCE", "")
@@ -197,6 +200,28 @@ def test_arcs_turn_as_far_as_their_ends_say(archive: str, sha256: str, turns: li
     got = [float(gantry_sweep_deg(beam).sum()) for beam in read(archive, sha256).beams]
     # angles are given to a tenth of a degree and add up
     np.testing.assert_allclose(got, turns, atol=1e-6)
+
+
+def test_the_hard_wedge_is_found_in_a_machine_model_or_refused() -> None:
+    (beam,) = read("plans-more", "0f1d4bad2a").beams
+    machine = shipped_with("STANDARD")
+    energy = machine.energy(6.0, "STANDARD")
+    assert energy is not None
+    (wedge,) = prepared(beam, machine, energy).accessories.wedges
+    assert (wedge.kind, wedge.angle_deg, wedge.orientation_deg) == ("STANDARD", 45.0, 180.0)
+    bare = machine.model_copy(update={"accessories": MachineAccessories()})
+    with pytest.raises(MachineError) as caught:
+        prepared(beam, bare, energy)
+    assert caught.value.reason == "WEDGE_UNKNOWN" and beam.label in caught.value.where["beam"]
+
+
+def test_boluses_belong_to_the_beams_that_reference_them() -> None:
+    with_bolus = {
+        r.sha256: [b.number for b in read(r.archive, r.sha256).beams if b.accessories.boluses] for r in READABLE
+    }
+    assert sum(bool(beams) for beams in with_bolus.values()) == 7
+    # three fraction groups, a bolus in one of them: two of six beams
+    assert len(with_bolus["6a43bef532"]) == 2 and len(read("plans-only", "6a43bef532").beams) == 6
 
 
 def test_imaging_beams_and_the_second_leaf_layer_are_both_told() -> None:

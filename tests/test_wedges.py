@@ -16,7 +16,7 @@ from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.library import parse_machine
 from dosecalc.machine.model import Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
-from dosecalc.photon.modifiers import modified_maps, prepared
+from dosecalc.photon.modifiers import by_wedge, modified_maps, prepared
 from dosecalc.photon.segments import split_beam
 from dosecalc.photon.spectral import spectral_model
 from dosecalc.photon.tables import attenuation_table
@@ -30,6 +30,8 @@ def parts_of(beam: Beam, machine: Machine) -> list:
     energy = machine.energies[0]
     spectral = spectral_model(energy, ("water",), "water_equivalent")
     beam = prepared(beam, machine, energy)
+    ((beam, share),) = by_wedge(beam)
+    assert share == 1.0
     (group,) = split_beam(beam, 2.5, 5.0)
     return list(modified_maps(beam, group.views[0], machine, energy, 2.0, spectral))
 
@@ -185,6 +187,8 @@ def test_a_motorised_wedge_adds_up_from_its_open_and_its_wedged_part() -> None:
         beam = wedged(three, "MOTORIZED", 60.0, inside=inside)
         return compute_dose(patient, plan_of(beam), machine, settings).total_gy
 
+    facts = compute_dose(patient, plan_of(wedged(three, "MOTORIZED", 60.0)), machine, settings).beams[0].info
+    assert facts["wedge"] == "steel"
     mixed, all_in, all_out = dose(True, False, False), dose(True, True, True), dose(False, False, False)
     expected = 0.35 * all_in + 0.65 * all_out
     # float32 sums in another order

@@ -72,7 +72,7 @@ def _written_out(beam: Beam, wedge: Wedge, moving: str, machine: Machine, energy
         raise MachineError(
             "JAW_MISMATCH", f"Beam {beam.label} has a dynamic wedge but no Y jaws.", beam=beam.label, control_point=0
         )
-    table = _table_of(wedge, beam, machine, energy)
+    table = table_of(wedge, beam, machine, energy)
     lower, upper = first.jaw_y_mm if moving == "Y1" else (-first.jaw_y_mm[1], -first.jaw_y_mm[0])
     positions, fractions = jaw_table(table, wedge.angle_deg, lower, upper, beam.label)
     points = []
@@ -82,7 +82,14 @@ def _written_out(beam: Beam, wedge: Wedge, moving: str, machine: Machine, energy
     return tuple(points)
 
 
-def _table_of(wedge: Wedge, beam: Beam, machine: Machine, energy: Energy) -> DynamicWedge:
+def table_of(wedge: Wedge, beam: Beam, machine: Machine, energy: Energy) -> DynamicWedge:
+    """The table of the machine model that a plan's dynamic wedge is.
+
+    Raises
+    ------
+    MachineError
+        ``WEDGE_UNKNOWN``, ``WEDGE_AMBIGUOUS``.
+    """
     fitting = [
         w
         for w in machine.accessories.dynamic_wedges

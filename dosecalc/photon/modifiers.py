@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.photon.blocks import tray_transmission
-from dosecalc.photon.dynamic_wedge import with_jaw_motion
+from dosecalc.photon.dynamic_wedge import table_of, with_jaw_motion
 from dosecalc.photon.fluence import fluence_map
-from dosecalc.photon.segments import Segment, View
+from dosecalc.photon.segments import View
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.photon.wedges import Box, FilteredMap, attenuation_per_mm, behind_plate, check_field, find_plate, path_mm
 from dosecalc.plan import Beam, ControlPoint
+from dosecalc.plan.motion import crossing_jaw
 
-#: the kernels' plate thickness is rounded to this, in mean free paths, and its share of the meterset to a tenth
+#: the kernels' plate thickness is rounded to this, in mean free paths
 _PATH_STEP = 0.25
-_SHARE_STEPS = 10
 
 
 def prepared(beam: Beam, machine: Machine, energy: Energy) -> Beam:
@@ -46,6 +45,39 @@ def prepared(beam: Beam, machine: Machine, energy: Energy) -> Beam:
     return beam
 
 
+def chosen(beam: Beam, machine: Machine, energy: Energy) -> dict[str, str]:
+    """What of the machine model a beam's accessories were taken to be, for the records.
+
+    Parameters
+    ----------
+    beam : Beam
+        As the plan has it.
+    machine, energy
+        Of the beam.
+
+    Returns
+    -------
+    dict of str to str
+        ``wedge``, ``blocks``, ``tray_transmission``, ``boluses``, as far as there are any.
+    """
+    found = {}
+    wedges = [
+        table_of(w, beam, machine, energy).name if w.kind == "DYNAMIC" else find_plate(w, beam, machine).name
+        for w in beam.accessories.wedges
+        if w.kind != "DYNAMIC" or crossing_jaw(beam) is None
+    ]
+    if wedges:
+        found["wedge"] = ", ".join(wedges)
+    if beam.accessories.blocks:
+        found["blocks"] = str(len(beam.accessories.blocks))
+    tray = tray_transmission(beam, machine, energy)
+    if tray != 1.0:
+        found["tray_transmission"] = f"{tray:g}"
+    if beam.accessories.boluses:
+        found["boluses"] = ", ".join(b.label for b in beam.accessories.boluses)
+    return found
+
+
 def open_box(beam: Beam, point: ControlPoint, machine: Machine) -> Box:
     """Ranges of x and y, mm at the isocentre plane, that jaws and leaves leave open; without either, 0.2 of the SAD."""
     widest = 0.2 * machine.sad_mm
@@ -66,47 +98,69 @@ def _overlap(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, flo
     return (low, high) if low <= high else a
 
 
+def by_wedge(beam: Beam) -> tuple[tuple[Beam, float], ...]:
+    """A beam as parts that each keep their wedge, or their lack of one, all the time, with their share of the meterset.
+
+    Parameters
+    ----------
+    beam : Beam
+        As `prepared` returned it. One without wedges is its own only part.
+    """
+    if not beam.accessories.wedges:
+        return ((beam, 1.0),)
+    points = beam.control_points
+    given = np.diff([p.meterset_fraction for p in points])
+    parts = []
+    for state in dict.fromkeys(p.wedges_in for p, w in zip(points, given, strict=False) if w > 0):
+        # while another wedge is in, this part is off
+        own = np.array([w if p.wedges_in == state else 0.0 for p, w in zip(points, given, strict=False)])
+        share = float(own.sum())
+        fractions = np.concatenate([[0.0], np.cumsum(own) / share])
+        fractions[-1] = 1.0
+        wedges = tuple(w for w in beam.accessories.wedges if w.number in state)
+        parts.append(
+            (
+                replace(
+                    beam,
+                    control_points=tuple(
+                        replace(p, meterset_fraction=float(f)) for p, f in zip(points, fractions, strict=True)
+                    ),
+                    accessories=replace(beam.accessories, wedges=wedges),
+                ),
+                share,
+            )
+        )
+    return tuple(parts)
+
+
 def kernel_quality(beam: Beam, machine: Machine, energy: Energy) -> Energy:
     """The beam quality whose kernels a beam needs: hardened by its wedge plate, where it has one.
 
     Parameters
     ----------
     beam : Beam
-        As `prepared` returned it.
+        A part from `by_wedge`.
     machine, energy
         Of the beam.
 
     Returns
     -------
     Energy
-        The same one without a plate. Else with a spectrum, in no particular unit, that is the mean over the meterset on
-        the ray through the middle of the field. Thickness and share are rounded, so that beams with one wedge share
-        their kernels.
+        The same one without a plate. Else with the spectrum, in no particular unit, on the ray through the middle of
+        the field. The thickness is rounded, so that beams with one wedge share their kernels.
     """
-    total = {w.number: 0.0 for w in beam.accessories.wedges}
-    for a, b in pairwise(beam.control_points):
-        for number in a.wedges_in:
-            total[number] += b.meterset_fraction - a.meterset_fraction
-    used = [w for w in beam.accessories.wedges if total[w.number] > 0]
-    if not used:
+    if not beam.accessories.wedges:
         return energy
+    (wedge,) = beam.accessories.wedges
     spectrum = energy.spectrum
-    photons = np.array(spectrum.photons_per_bin)
-    edges = np.array(spectrum.edges_mev)
-    nodes = ((edges[1:] + edges[:-1]) / 2)[photons > 0]
-    through = np.zeros(len(nodes))
-    open_share = 1.0
-    for wedge in used:
-        share = round(total[wedge.number] * _SHARE_STEPS) / _SHARE_STEPS
-        point = next(p for p in beam.control_points if wedge.number in p.wedges_in)
-        middle = [np.array(sum(v) / 2) for v in open_box(beam, point, machine)]
-        plate = find_plate(wedge, beam, machine)
-        mu = attenuation_per_mm(plate, nodes)
-        step = _PATH_STEP / float(np.average(mu, weights=photons[photons > 0]))
-        path = round(float(path_mm(plate, wedge, middle[0], middle[1], machine.sad_mm)) / step) * step
-        through += share * np.exp(-mu * path)
-        open_share -= share
-    photons[photons > 0] *= through + max(open_share, 0.0)
+    photons, edges = np.array(spectrum.photons_per_bin), np.array(spectrum.edges_mev)
+    there = photons > 0
+    plate = find_plate(wedge, beam, machine)
+    mu = attenuation_per_mm(plate, ((edges[1:] + edges[:-1]) / 2)[there])
+    x, y = (np.array(sum(v) / 2) for v in open_box(beam, beam.control_points[0], machine))
+    step = _PATH_STEP / float(np.average(mu, weights=photons[there]))
+    path = round(float(path_mm(plate, wedge, x, y, machine.sad_mm)) / step) * step
+    photons[there] *= np.exp(-mu * path)
     hardened = spectrum.model_copy(update={"photons_per_bin": tuple(photons.tolist())})
     return energy.model_copy(update={"spectrum": hardened})
 
@@ -141,7 +195,7 @@ def modified_maps(
     Parameters
     ----------
     beam : Beam
-        As `prepared` returned it.
+        A part from `by_wedge`.
     view, machine, energy, pitch_mm
         As for `fluence_map`.
     spectral : SpectralModel
@@ -152,19 +206,9 @@ def modified_maps(
     PlanError, MachineError
         As `fluence_map` and `prepared`.
     """
-    for inside, segments in _by_wedge(view).items():
-        fluence = fluence_map(beam, replace(view, segments=tuple(segments)), machine, energy, pitch_mm)
-        wedges = [w for w in beam.accessories.wedges if w.number in inside]
-        if not wedges:
-            yield FilteredMap(fluence, spectral)
-            continue
-        (wedge,) = wedges  # two at once were refused
-        yield from behind_plate(fluence, find_plate(wedge, beam, machine), wedge, machine, energy, spectral)
-
-
-def _by_wedge(view: View) -> dict[frozenset[int], list[Segment]]:
-    """The segments of a view by the wedges that are in the beam."""
-    groups: dict[frozenset[int], list[Segment]] = {}
-    for segment in view.segments:
-        groups.setdefault(segment.start.wedges_in, []).append(segment)
-    return groups
+    fluence = fluence_map(beam, view, machine, energy, pitch_mm)
+    if not beam.accessories.wedges:
+        yield FilteredMap(fluence, spectral)
+        return
+    (wedge,) = beam.accessories.wedges
+    yield from behind_plate(fluence, find_plate(wedge, beam, machine), wedge, machine, energy, spectral)
