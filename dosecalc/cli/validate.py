@@ -80,7 +80,16 @@ def validate(
         if folder is not None:
             check_writable(folder)
     with progress_bar("Validating") as teller:
-        results = list(run_cases(cases, device=device, progress=teller.show, **chosen))
+        results = list(
+            run_cases(
+                cases,
+                device=device,
+                progress=teller.show,
+                engine=engine,
+                cones=chosen["cones"],
+                heterogeneity=chosen["heterogeneity"],
+            )
+        )
     _write(results, device, chosen, json_file, report, document)
     _print(results)
     return EXIT_TARGET_MISSED if any(r.missed for r in results) else 0

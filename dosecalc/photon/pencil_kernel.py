@@ -91,7 +91,7 @@ def pencil_kernel(energies_mev: FloatArray, photons: FloatArray) -> PencilKernel
     n_depths = round(LARGEST_DEPTH_GCM2 / _STEP_GCM2)
     half = _half_planes(k)
     # released at the middles of planes; deposited there too, because point kernels lie on whole steps
-    planes = (np.arange(n_depths + half) + 0.5) * _STEP_GCM2
+    planes = np.asarray((np.arange(n_depths + half) + 0.5) * _STEP_GCM2, np.float64)
     released = _released_by_node(k, energies_mev, photons, planes)
     length = next_fast_len(len(planes) + 2 * half + 1, real=True)
     spectrum = rfft(released * _STEP_GCM2, length, axis=1)
@@ -142,7 +142,7 @@ def _released_by_node(k: PointKernels, energies: FloatArray, photons: FloatArray
 
 
 def _half_planes(k: PointKernels) -> int:
-    return round(k.r_edges_cm[-1] / _STEP_GCM2)
+    return round(float(k.r_edges_cm[-1]) / _STEP_GCM2)
 
 
 def _radii(k: PointKernels) -> FloatArray:

@@ -35,7 +35,9 @@ def compute_case(
     *,
     device: str = "auto",
     threads: int = 0,
-    **engine: str,
+    engine: str = "collapsed_cone",
+    cones: str = "",
+    heterogeneity: str = "",
 ) -> tuple[FloatArray, Dose]:
     """Dose of a case by an engine, averaged over the voxels of the reference.
 
@@ -48,8 +50,8 @@ def compute_case(
         As in `DoseSettings`.
     threads : int
         CPU threads, 0 for all.
-    **engine : str
-        ``engine``, ``cones``, ``heterogeneity`` as in `DoseSettings`.
+    engine, cones, heterogeneity : str
+        As in `DoseSettings`.
 
     Returns
     -------
@@ -59,7 +61,15 @@ def compute_case(
         What the engine returned, on its own grid.
     """
     patient = case_patient(case, across_mm, along_mm)
-    settings = DoseSettings(grid=patient.density.grid, quantity="medium", device=device, threads=threads, **engine)
+    settings = DoseSettings(
+        engine=engine,
+        cones=cones,
+        heterogeneity=heterogeneity,
+        grid=patient.density.grid,
+        quantity="medium",
+        device=device,
+        threads=threads,
+    )
     result = compute_dose(patient, case_plan(case), case_machine(case), settings)
     return _in_case_frame(result, case), result
 

@@ -78,13 +78,15 @@ def run_cases(
     across_mm: float = ACROSS_MM,
     along_mm: float = ALONG_MM,
     progress: Callable[[float, str], None] = lambda _fraction, _step: None,
-    **engine: str,
+    engine: str = "collapsed_cone",
+    cones: str = "",
+    heterogeneity: str = "",
 ) -> Iterator[CaseResult]:
     """Compute and judge cases one after another.
 
     Parameters
     ----------
-    device, across_mm, along_mm, **engine
+    device, across_mm, along_mm, engine, cones, heterogeneity
         As in `compute_case`.
     progress : callable
         Takes the fraction done, and the name of the case that comes next.
@@ -98,7 +100,9 @@ def run_cases(
         progress(done / len(cases), case.name)
         try:
             begin = time.perf_counter()
-            dose, _ = compute_case(case, across_mm, along_mm, device=device, **engine)
+            dose, _ = compute_case(
+                case, across_mm, along_mm, device=device, engine=engine, cones=cones, heterogeneity=heterogeneity
+            )
             seconds = time.perf_counter() - begin
             measures = measure(case, dose)
         except DosecalcError as error:
