@@ -42,14 +42,14 @@ def with_wedge(*positions: str, **wedge: object) -> Dataset:
     return make_beam(points, NumberOfWedges="1", WedgeSequence=[item])
 
 
-def with_second_mlc() -> Dataset:
+def with_second_mlc(kind: str) -> Dataset:
     beam = make_beam([Point(w, leaves=open_leaves(10)) for w in (0.0, 1.0)], mlc="MLCX1")
     second = sequence_item(
-        RTBeamLimitingDeviceType="MLCX2", NumberOfLeafJawPairs="2", LeafPositionBoundaries=[-50.0, 0.0, 50.0]
+        RTBeamLimitingDeviceType=kind, NumberOfLeafJawPairs="2", LeafPositionBoundaries=[-50.0, 0.0, 50.0]
     )
     beam.BeamLimitingDeviceSequence.append(second)
     beam.ControlPointSequence[0].BeamLimitingDevicePositionSequence.append(
-        sequence_item(RTBeamLimitingDeviceType="MLCX2", LeafJawPositions=[-10.0, -10.0, 10.0, 10.0])
+        sequence_item(RTBeamLimitingDeviceType=kind, LeafJawPositions=[-10.0, -10.0, 10.0, 10.0])
     )
     return beam
 
@@ -83,7 +83,7 @@ REFUSED: list[tuple[str, Callable[[], Dataset]]] = [
     ("TRAY_NOT_SUPPORTED", lambda: static_beam(TotalBlockTrayWaterEquivalentThickness=3.0)),
     ("ACCESSORY_NOT_SUPPORTED", lambda: static_beam(
         GeneralAccessorySequence=[sequence_item(GeneralAccessoryID="G", GeneralAccessoryType="GRATICULE")])),
-    ("SECOND_MLC_NOT_SUPPORTED", with_second_mlc),
+    ("SECOND_MLC_NOT_SUPPORTED", lambda: with_second_mlc("MLCY")),
     ("LIMITING_DEVICE_NOT_SUPPORTED", with_unknown_device),
     ("LIMITING_DEVICE_NOT_SUPPORTED", lambda: static_beam(EnhancedRTBeamLimitingDeviceDefinitionFlag="YES")),
     ("TABLE_TILT_NOT_SUPPORTED", lambda: point_with(0, TableTopPitchAngle=1.5)),
@@ -111,6 +111,10 @@ def test_refused_with_its_reason(reason: str, build: Callable[[], Dataset]) -> N
     assert caught.value.reason == reason
     assert caught.value.where["beam"] == "3 (LAO)"
     assert [r.reason for r in unsupported(plan)] == [reason]
+
+
+def test_two_layers_along_one_axis_are_the_machine_models_affair() -> None:
+    check_supported(plan_of(with_second_mlc("MLCX2")))
 
 
 @pytest.mark.parametrize("build", [static_beam, step_and_shoot_beam, sliding_window_beam, vmat_beam])

@@ -26,6 +26,7 @@ from dosecalc.dicom.rtplan import read_rtplan
 from dosecalc.dicom.values import text
 from dosecalc.errors import DicomError, MachineError, PlanError
 from dosecalc.machine.accessories import MachineAccessories
+from dosecalc.photon.fluence import check_geometry
 from dosecalc.photon.modifiers import prepared
 from dosecalc.plan import Plan, check_supported, gantry_sweep_deg, technique
 
@@ -79,7 +80,7 @@ PLANS = (
     Row("plans-only",            "f27d0eabe7", "iPlan",      "conformal arcs, leaves along Y, couch turned", "",                         "VMAT",                  3,  0, 39,   5665.0,    5,  "6",      "MLCY 26", "ASYMX ASYMY"),
     Row("plans-only",            "1115a02697", "iPlan",      "conformal arcs, leaves along Y, couch turned", "",                         "VMAT",                  3,  0, 33,   6500.0,    5,  "6",      "MLCY 26", "ASYMX ASYMY"),
     Row("plans-only",            "40a2414aa0", "iPlan",      "conformal arcs, leaves along Y, couch turned", "",                         "VMAT",                  3,  0, 33,   5275.0,    5,  "6",      "MLCY 26", "ASYMX ASYMY"),
-    Row("plans-only",            "91f7f46f5c", "Eclipse",    "dual-layer MLC, imaging beams with MU",        "SECOND_MLC_NOT_SUPPORTED", "STATIC VMAT",           4,  0, 360,  32775.236, 5,  "6FFF",   "MLCX 28", "X Y"),
+    Row("plans-only",            "91f7f46f5c", "Eclipse",    "dual-layer MLC, imaging beams with MU",        "DELIVERY_TYPE_NOT_SUPPORTED", "STATIC VMAT",           4,  0, 360,  32775.236, 5,  "6FFF",   "MLCX 28", "X Y"),
     Row("plans-only",            "6a6d29d071", "Eclipse",    "field in field with bolus",                    "",                         "STEP_AND_SHOOT",        2,  0, 16,   2810.968,  12, "10",     "MLCX 60", "ASYMX ASYMY"),
     Row("plans-only",            "8bac385bd6", "Eclipse",    "open and field in field, two energies",        "",                         "STATIC STEP_AND_SHOOT", 4,  0, 20,   3082.802,  13, "10, 6",  "MLCX 60", "ASYMX ASYMY"),
     Row("plans-only",            "27110d6b58", "Eclipse",    "open fields",                                  "",                         "STATIC",                2,  0, 4,    5479.564,  25, "10",     "MLCX 60", "ASYMX ASYMY"),
@@ -224,11 +225,18 @@ def test_boluses_belong_to_the_beams_that_reference_them() -> None:
     assert len(with_bolus["6a43bef532"]) == 2 and len(read("plans-only", "6a43bef532").beams) == 6
 
 
-def test_imaging_beams_and_the_second_leaf_layer_are_both_told() -> None:
+def test_imaging_beams_are_told_and_both_leaf_layers_are_read() -> None:
+    plan = read("plans-only", "91f7f46f5c")
     with pytest.raises(PlanError) as caught:
-        check_supported(read("plans-only", "91f7f46f5c"))
-    assert "DELIVERY_TYPE_NOT_SUPPORTED" in caught.value.where["reasons"]
-    assert "SECOND_MLC_NOT_SUPPORTED" in caught.value.where["reasons"]
+        check_supported(plan)
+    assert caught.value.where["reasons"] == "DELIVERY_TYPE_NOT_SUPPORTED"
+    layers = {(b.mlc.n_pairs, b.second_mlc.n_pairs) for b in plan.beams if b.mlc and b.second_mlc}
+    assert layers == {(28, 29)}
+    for beam in plan.beams:
+        # only a machine model with two layers computes it
+        with pytest.raises(MachineError) as mismatch:
+            check_geometry(beam, shipped_with("STANDARD"))
+        assert mismatch.value.where["beam"] == beam.label
 
 
 def test_figures_of_another_program() -> None:

@@ -32,7 +32,7 @@ _REFUSED_MODIFIERS: dict[str, tuple[str, str]] = {
     "TRAY": ("TRAY_NOT_SUPPORTED", "a tray that attenuates the beam"),
     "ACCESSORY": ("ACCESSORY_NOT_SUPPORTED", "an accessory in the beam"),
     "SHIELDING": ("SHIELDING_NOT_SUPPORTED", "a shielding device on the patient"),
-    "SECOND_MLC": ("SECOND_MLC_NOT_SUPPORTED", "more than one multi-leaf collimator"),
+    "SECOND_MLC": ("SECOND_MLC_NOT_SUPPORTED", "a third multi-leaf collimator, or two that are not layers of one"),
     "ENHANCED_LIMITING_DEVICE": ("LIMITING_DEVICE_NOT_SUPPORTED", "beam limiting devices of the enhanced description"),
     "LIMITING_DEVICE": ("LIMITING_DEVICE_NOT_SUPPORTED", "a beam limiting device that is neither jaw nor MLC"),
     "TABLE_TOP_TILT": ("TABLE_TILT_NOT_SUPPORTED", "a table top that is pitched or rolled"),
@@ -107,8 +107,6 @@ def _of_beam(beam: Beam) -> Iterator[Refusal]:
         yield Refusal("RADIATION_NOT_SUPPORTED", beam.label, f"radiation {beam.radiation or 'of unknown type'}")
     if beam.energy_mv is None:
         yield Refusal("ENERGY_MISSING", beam.label, "no nominal energy")
-    if beam.second_mlc is not None:
-        yield _of_modifier(beam, Modifier("SECOND_MLC"))
     for modifier in beam.modifiers:
         yield _of_modifier(beam, modifier)
     yield from _of_wedges(beam)
