@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from backends import BACKENDS, host_backends, needs_compiler
 
+from dosecalc.dose.gamma import gamma
 from dosecalc.dose.gamma_offsets import everywhere, search_offsets
+from dosecalc.geometry import Grid, Volume
 from dosecalc_kernels import registry
 
 #: two results that are float32 of the same double arithmetic
@@ -96,3 +98,12 @@ def test_bits_do_not_depend_on_the_launch(sampling):
     every = [gammas(b, c, sampling) for b in host_backends()]
     for other in every[1:]:
         assert np.array_equal(every[0], other, equal_nan=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+def test_device_is_chosen_by_name(backend):
+    grid = Grid((0, 0, 0), (2.5, 2.5, 2.5), (6, 6, 6))
+    rng = np.random.default_rng(8)
+    a, b = (Volume(grid, 50 + rng.standard_normal(grid.shape)) for _ in range(2))
+    there, here = (gamma(a, b, "2%/2mm", sampling=None, device=d) for d in (backend.name, "cpu"))
+    assert np.abs(there.maps[0].values - here.maps[0].values).max() <= 1e-4 * 2.0

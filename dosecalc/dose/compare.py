@@ -220,6 +220,7 @@ def compare(
     sampling: int | None = SAMPLING,
     structures: Sequence[Structure] = (),
     reference_sigma_gy: ArrayLike | None = None,
+    device: str = "cpu",
 ) -> Comparison:
     """Compare an evaluated dose with a reference in the same frame.
 
@@ -227,7 +228,7 @@ def compare(
     ----------
     reference, evaluated : Volume
         Gy, each on its own grid.
-    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy
+    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy, device
         As in `dosecalc.dose.gamma.gamma`.
     structures : sequence of Structure
         For each of them gamma, dose differences and DVHs are compared.
@@ -252,6 +253,7 @@ def compare(
         max_gamma=max_gamma,
         sampling=sampling,
         reference_sigma_gy=reference_sigma_gy,
+        device=device,
     )
     difference = on_grid(evaluated, reference.grid).values - reference.values
     counted = (reference.values >= found.threshold_gy) & ~np.isnan(difference)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, search_offsets
 from dosecalc.errors import InputError
 from dosecalc.geometry import Volume
-from dosecalc_kernels.cpu.gamma import gamma_of_points
+from dosecalc_kernels.registry import backend
 
 FloatArray = NDArray[np.float64]
 
@@ -190,6 +190,7 @@ def gamma(
     max_gamma: float | None = MAX_GAMMA,
     sampling: int | None = SAMPLING,
     reference_sigma_gy: ArrayLike | None = None,
+    device: str = "cpu",
 ) -> GammaResult:
     """Gamma of a reference dose against an evaluated one, each on its own grid in the same frame.
 
@@ -197,7 +198,7 @@ def gamma(
     ----------
     reference, evaluated : Volume
         Gy. The grids may differ and overlap partly; a grid with one plane is a plane.
-    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy
+    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy, device
         As in `gamma_on_axes`.
 
     Returns
@@ -222,6 +223,7 @@ def gamma(
         max_gamma=max_gamma,
         sampling=sampling,
         reference_sigma_gy=reference_sigma_gy,
+        device=device,
     )
 
 
@@ -238,6 +240,7 @@ def gamma_on_axes(
     max_gamma: float | None = MAX_GAMMA,
     sampling: int | None = SAMPLING,
     reference_sigma_gy: ArrayLike | None = None,
+    device: str = "cpu",
 ) -> GammaResult:
     """Gamma in one, two or three dimensions, of arrays whose axes are given.
 
@@ -265,6 +268,8 @@ def gamma_on_axes(
     reference_sigma_gy : float, shape of the reference, optional
         Statistical uncertainty of the reference (one standard deviation); the dose criterion of each point becomes the
         root of criterion^2 + (2 sigma)^2.
+    device : str
+        Where to search, as `dosecalc_kernels.registry.backend` takes it; gammas agree to 0.001.
 
     Returns
     -------
@@ -275,6 +280,8 @@ def gamma_on_axes(
     InputError
         ``GAMMA_AXES``, ``GAMMA_CRITERION``, ``GAMMA_OPTION``, ``GAMMA_SEARCH_TOO_LARGE``, ``DOSE_NOT_FINITE``,
         ``DOSE_ZERO``.
+    DeviceFault
+        The device is not there, or failed.
     """
     wanted = _criteria(criteria)
     ref = _Distribution.of(reference_axes_mm, reference, "reference")
@@ -301,7 +308,7 @@ def gamma_on_axes(
         if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
             raise InputError("GAMMA_OPTION", "The uncertainty must be one finite number for each reference point.")
         dose_criterion = np.hypot(dose_criterion, 2.0 * sigma.ravel()[points])
-    found = _search(ref, ev, points, dose_criterion, wanted, limit, sampling)
+    found = _search(ref, ev, points, dose_criterion, wanted, limit, sampling, device)
     return GammaResult(
         maps=tuple(GammaMap(c, _spread(f, points, ref)) for c, f in zip(wanted, found, strict=True)),
         normalisation_gy=normalisation,
@@ -322,16 +329,19 @@ def _search(
     criteria: Sequence[Criterion],
     limit: float,
     sampling: int | None,
+    device: str,
 ) -> NDArray[np.float32]:
     """Gamma of the points, float32 [criteria, n]."""
+    gamma_of_points = backend(device).kernel("gamma_of_points")
     distance = np.array([c.distance_mm for c in criteria], dtype=np.float64)
 
     def least(o: SearchOffsets) -> NDArray[np.float32]:
         (ev_z, ev_y, ev_x), (ref_z, ref_y, ref_x) = ev.axes, ref.axes
-        return gamma_of_points(
+        gammas: NDArray[np.float32] = gamma_of_points(
             ref.values, points, ev.values, ev_z, ev_y, ev_x, ev.per_cell, ref_z, ref_y, ref_x, dose_criterion, distance,
             limit, o.near, o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
         )  # fmt: skip
+        return gammas
 
     if sampling is None:
         return least(everywhere())
