@@ -62,7 +62,7 @@ def test_a_position_holds_until_it_changes() -> None:
 
 
 def test_a_wedge_that_stays_out_is_not_in_the_beam_whatever_it_lacks() -> None:
-    odd = wedge_item("PARTIAL_MOTORIZED", 60.0)
+    odd = wedge_item("PARTIAL_STANDARD", 60.0)
     beam = read(wedged_beam(odd, ("OUT",)))
     assert beam.accessories.wedges == () and beam.modifiers == ()
 
