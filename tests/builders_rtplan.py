@@ -163,8 +163,8 @@ def wedge_item(
 ) -> Dataset:
     """An item of the Wedge Sequence."""
     return sequence_item(
-        WedgeNumber=str(number), WedgeType=kind, WedgeID=name, WedgeAngle=f"{angle:g}", WedgeOrientation=f"{orientation:g}",
-        SourceToWedgeTrayDistance="500",
+        WedgeNumber=str(number), WedgeType=kind, WedgeID=name, WedgeAngle=f"{angle:g}",
+        WedgeOrientation=f"{orientation:g}", SourceToWedgeTrayDistance="500",
     )  # fmt: skip
 
 
