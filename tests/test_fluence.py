@@ -112,7 +112,7 @@ def test_extra_focal_source_makes_output_rise_with_the_field():
     extra = ExtraFocalSource(fraction=0.1, sigma_mm=20, distance_mm=125, collimator_distance_mm=400, source="test")
     energy = machine.energies[0].model_copy(update={"extra_focal": extra})
     machine = machine.model_copy(update={"energies": (energy,)})
-    # the source's image at the isocentre scale: physics manual, eq. 2.6
+    # the source's image at the isocentre scale: docs/beam-model.md, eq. 3.1
     g = 875 / 600
     sigma = 20 / g * 1000 / 400
 

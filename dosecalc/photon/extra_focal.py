@@ -25,7 +25,7 @@ class SourceView:
     """The source as seen through collimating planes at different distances from the target.
 
     An edge at m (isocentre scale) in the plane d lies, for the point P, in front of the source's place
-    ``p = (1 - g) P + g d / SAD m`` with ``g = (SAD - d_s) / (SAD - d)`` (manual, eq. 2.8), so what P sees is the part
+    ``p = (1 - g) P + g d / SAD m`` with ``g = (SAD - d_s) / (SAD - d)`` (docs/beam-model.md, eq. 3.1), so what P sees is the part
     of the Gaussian between the images of all edges.
 
     Parameters
