@@ -137,7 +137,7 @@ def _of_jaws(jaws: Jaws | None, default: float) -> tuple[tuple[float, float], fl
 
 @lru_cache(maxsize=64)
 def tip_edges(mlc: Mlc, magnification: float) -> tuple[FloatArray, FloatArray]:
-    """A leaf end as sharp edges: the share q of the transmission passes within u of the tip (docs/beam-model.md, eq. 2.4).
+    """A leaf end as sharp edges: the share q passes within u of the tip (docs/beam-model.md, eq. 2.4).
 
     Parameters
     ----------

@@ -25,8 +25,8 @@ class SourceView:
     """The source as seen through collimating planes at different distances from the target.
 
     An edge at m (isocentre scale) in the plane d lies, for the point P, in front of the source's place
-    ``p = (1 - g) P + g d / SAD m`` with ``g = (SAD - d_s) / (SAD - d)`` (docs/beam-model.md, eq. 3.1), so what P sees is the part
-    of the Gaussian between the images of all edges.
+    ``p = (1 - g) P + g d / SAD m`` with ``g = (SAD - d_s) / (SAD - d)`` (docs/beam-model.md, eq. 3.1), so P sees
+    the part of the Gaussian between the images of all edges.
 
     Parameters
     ----------

@@ -99,9 +99,9 @@ def _blurred(
     """Transmission as the focal spot sees it: every edge blurred by the spot's image through its own collimator.
 
     All is blurred as the leaves' edges are, and put right where jaws make the edge, in two ways of which the higher
-    holds (docs/beam-model.md, section 3): by the jaws' profile blurred in their plane over that blurred in the leaves', which is
-    right where leaves and jaws end together; and, for jaws at rest, as the product of what leaves and jaws let through
-    by themselves, which is right where leaves are open behind the jaws.
+    holds (docs/beam-model.md, section 3): by the jaws' profile blurred in their plane over that blurred in the leaves',
+    which is right where leaves and jaws end together; and, for jaws at rest, as the product of what leaves and jaws let
+    through by themselves, which is right where leaves are open behind the jaws.
     """
     pitch = float(axes_mm[0][1] - axes_mm[0][0])
 
