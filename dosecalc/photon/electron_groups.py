@@ -52,8 +52,8 @@ class ElectronGroups:
         Electrons that start, per collision kerma: polynomials in the tilt of the local ray (`TILT_TERMS`).
     stopping : float64 [groups, materials]
         Collision stopping power relative to water.
-    scattering : float64 [groups, materials, directions, directions]
-        ``[g, m, i, j]``: share of direction i that is in j when electrons reach the middle of the next group.
+    scattering : float64 [groups - 1, materials, directions, directions]
+        ``[g, m, i, j]``: flux in j at the middle of the next group per flux in i at that of group g.
     max_tilt : float
         Largest tilt that the polynomials hold for.
     residual_tilt : float
@@ -122,6 +122,8 @@ def electron_groups(
     between = (amounts[:-1] + amounts[1:]) / 2
     rate = scattering_generator(SECOND_MOMENT)
     scattering = np.array([[scattering_matrix(rate, float(a)) for a in row] for row in between])
+    # the electrons that leave a group are stopping times flux, and as many enter the next
+    scattering *= (stopping[:-1] / stopping[1:])[:, :, None, None]
     return ElectronGroups(
         directions, electrons, start, -np.diff(edges), deposit / carried, source, stopping, scattering, max_tilt, off
     )

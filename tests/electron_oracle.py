@@ -1,0 +1,99 @@
+"""Slow, plain oracles of the electrons' transport."""
+
+import numpy as np
+
+from dosecalc.photon.electron_groups import THETA
+
+
+def transport(kerma, density, material, spacing, directions, width, deposit, source, stopping, scattering, theta):
+    """The contract's ``electron_transport`` without tilt, voxel by voxel in double precision."""
+    flow = np.zeros((len(directions), *kerma.shape))
+    dose = np.zeros(kerma.shape)
+    for g in range(len(width)):
+        relative = stopping[g][material]
+        opacity = np.maximum(density, 1e-5) * relative / (theta * width[g])
+        for c, direction in enumerate(directions):
+            start = kerma * theta / relative * source[g, c, 0]
+            mean = _direction(flow[c], start, opacity, direction, np.array(spacing))
+            dose += mean * relative * deposit[g]
+            flow[c] = (mean - (1 - theta) * flow[c]) / theta
+        if g + 1 < len(width):
+            flow = np.einsum("izyx,zyxij->jzyx", flow, scattering[g][material])
+    return dose
+
+
+def _direction(inflow, start, opacity, direction, spacing):
+    """Mean flux in every voxel of the lines of one direction. Arrays [z, y, x]; the direction is x, y, z."""
+    steps = np.abs(direction) / spacing
+    axis = int(np.argmax(steps))
+    shear = np.round(direction / spacing / steps[axis], 9)
+    n = np.array(inflow.shape[::-1])
+    half = (n[axis] - 1) / 2
+    order = range(n[axis]) if direction[axis] > 0 else range(n[axis] - 1, -1, -1)
+    out = np.zeros(inflow.shape)
+    length = 1 / steps[axis]
+    others = [a for a in range(3) if a != axis]
+    reach = [int(np.ceil(abs(shear[a]) * half)) + 1 for a in others]
+    for i in range(-reach[0], n[others[0]] + reach[0]):
+        for j in range(-reach[1], n[others[1]] + reach[1]):
+            cells = []
+            for k, plane in enumerate(order):
+                at = np.empty(3, int)
+                at[axis] = plane
+                at[others] = [
+                    i + int(np.rint(shear[others[0]] * (k - half))),
+                    j + int(np.rint(shear[others[1]] * (k - half))),
+                ]
+                if np.all((at >= 0) & (at < n)):
+                    cells.append(tuple(at[::-1]))
+            psi = before = 0.0
+            for m, cell in enumerate(cells):
+                x = opacity[cell] * length
+                after = inflow[cells[m + 1]] if m + 1 < len(cells) else inflow[cell]
+                b = (after - before) / 2 if np.float32(x) > np.float32(0.1) else 0.0
+                a = inflow[cell] + start[cell]
+                p = a - b / x - b / 2
+                out[cell] = a - b / x + (psi - p) * -np.expm1(-x) / x
+                psi = psi + (psi - p) * np.expm1(-x) + b
+                before = inflow[cell]
+    return out
+
+
+def electrons_in_water(groups, count=40_000, seed=1):
+    """Mean depth and mean distance from the axis of the energy that electrons lay down about their origin, cm.
+
+    Electrons are followed one by one through the groups; each track is turned as a whole so that it starts in its true
+    direction instead of the nearest discrete one.
+    """
+    rng = np.random.default_rng(seed)
+    start = groups.start * groups.electrons.number
+    chosen = np.searchsorted(start.sum(0).cumsum() / start.sum(), (np.arange(count) + rng.random(count)) / count)
+    first = (rng.random(count)[:, None] > (start / start.sum(0)).cumsum(0).T[chosen]).sum(1)
+    angle, azimuth = groups.electrons.angle_rad[chosen], 2 * np.pi * rng.random(count)
+    true = np.column_stack([np.sin(angle) * np.cos(azimuth), np.sin(angle) * np.sin(azimuth), -np.cos(angle)])
+    nodes = groups.directions.directions
+    now = np.argmax(true @ nodes.T, axis=1)
+    turn = np.array([_rotation(a, b) for a, b in zip(nodes[now], true, strict=True)])
+    place = np.zeros((count, 3))
+    energy = forward = across = 0.0
+    for g, width in enumerate(groups.width):
+        moving = np.flatnonzero(first <= g)
+        share = np.where(first[moving] == g, THETA, 1.0)
+        step = nodes[now[moving]] * (share * width)[:, None]
+        at = np.einsum("nij,nj->ni", turn[moving], place[moving] + step * rng.random((len(moving), 1)))
+        laid = groups.deposit[g] * share
+        energy += laid.sum()
+        forward += -laid @ at[:, 2]
+        across += laid @ np.hypot(at[:, 0], at[:, 1])
+        place[moving] += step
+        if g + 1 < len(groups):
+            chances = groups.scattering[g, 0].cumsum(1)[now[moving]]
+            now[moving] = np.minimum((rng.random((len(moving), 1)) > chances).sum(1), len(nodes) - 1)
+    return forward / energy, across / energy
+
+
+def _rotation(of, onto):
+    """The smallest rotation of one unit vector onto another (Rodrigues)."""
+    x, y, z = np.cross(of, onto)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + cross + cross @ cross / (1 + of @ onto)
