@@ -105,7 +105,7 @@ def hardening_weights(energies_mev: FloatArray, energy_fluence: FloatArray) -> t
     Released energy that falls as exp(-mu s) along a wide beam, superposed with a kernel k, gives a dose of
     M(k) = integral of k exp(mu r cos(theta)) times the energy released at the point. An energy's own kernel gives
     another M than the mean kernel of the spectrum; the weight is the ratio, M(own) / M(mean), with the energy's own mu.
-    With it the primary dose beyond the build-up is right for every mixture of the energies (physics manual, eq. 3.7).
+    With it the primary dose beyond the build-up is right for every mixture of the energies (physics manual, eq. 3.8).
     Scatter comes from as far as field and phantom reach: its integrals end at 15 cm.
 
     Parameters

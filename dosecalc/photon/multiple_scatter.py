@@ -24,9 +24,9 @@ def two_flight_kernel(energies_mev: FloatArray, energy_fluence: FloatArray) -> P
     """Kernels of both flights of multiply scattered photons.
 
     ``scatter``: the first flight. Of the scerma, the share that once-scattered photons carry on from the place where
-    they interact again: Klein and Nishina's distribution, attenuated along its way (physics manual, eq. 3.12).
+    they interact again: Klein and Nishina's distribution, attenuated along its way (physics manual, eq. 3.10).
     ``primary``: the second flight. What that share deposits around the second place: the point kernels' scattered part
-    for the energy of the once-scattered photon, turned into its direction and averaged over directions (eq. 3.13).
+    for the energy of the once-scattered photon, turned into its direction and averaged over directions (eq. 3.11).
 
     Parameters
     ----------
