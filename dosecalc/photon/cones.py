@@ -39,7 +39,7 @@ def _rings(*rings: tuple[float, int]) -> tuple[Ring, ...]:
 
 
 #: directions by the name that requests use; boundaries and numbers of cones were found by annealing: the least error of
-#: open fields in water beside 3,700 directions, by a program that is not part of the project; what they are worth is
+#: open fields in water beside 6,900 directions, by a program that is not part of the project; what they are worth is
 #: measured by benchmarks/convergence.py. A ring across the beam takes a multiple of 8:
 #: the lines of a cone at 45 degrees between two axes of the grid are swept along one of them, not evenly along both
 CONE_SETS: dict[str, tuple[Ring, ...]] = {
