@@ -1,6 +1,6 @@
 """Both engines on the same arc: processor time on one thread, and how far their doses are apart.
 
-Usage: python -m benchmarks.pencil_beam [--output FILE] [--spacing MM] [--degrees DEG]
+Usage: python -m benchmarks.pencil_beam [--output FILE] [--spacing MM] [--degrees DEG] [--no-electrons]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.machine_info import machine_info
 from dosecalc.dose import Dose
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.geometry import Grid, Volume
-from dosecalc.machine import load_machine
+from dosecalc.machine import Machine, load_machine
 from dosecalc.patient.model import Patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
 
@@ -56,9 +56,18 @@ def arc(degrees: float) -> Plan:
     return Plan("arc", (beam,), (FractionGroup(1, 1, {1: 100.0}),))
 
 
-def run(spacing_mm: float, degrees: float) -> dict[str, Any]:
+def without_electrons(machine: Machine) -> Machine:
+    """The machine as a pure photon source: contamination electrons are traced alike for both engines."""
+    return machine.model_copy(
+        update={"energies": tuple(e.model_copy(update={"electrons": None}) for e in machine.energies)}
+    )
+
+
+def run(spacing_mm: float, degrees: float, electrons: bool) -> dict[str, Any]:
     """Seconds of processor time by engine, ratios to the first, differences from it in percent of its maximum."""
     machine, plan, patient = load_machine(MACHINE), arc(degrees), water(spacing_mm)
+    if not electrons:
+        machine = without_electrons(machine)
     found: list[dict[str, Any]] = []
     reference: Dose | None = None
     for engine, cones, heterogeneity in ENGINES:
@@ -93,8 +102,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--spacing", type=float, default=2.5)
     parser.add_argument("--degrees", type=float, default=60.0)
+    parser.add_argument("--no-electrons", dest="electrons", action="store_false", help="photons alone")
     options = parser.parse_args()
-    result = run(options.spacing, options.degrees)
+    result = run(options.spacing, options.degrees, options.electrons)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(result, indent=1) + "\n")
