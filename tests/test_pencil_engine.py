@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from backends import needs_compiler
+from builders_accessories import plate, wedged, with_accessories
 from builders_engine import bare_machine, box, dynamic, field, leaf_bank, plan_of
 from numpy.testing import assert_allclose
 from scipy.ndimage import uniform_filter1d
@@ -170,6 +171,21 @@ def test_softening_follows_the_collapsed_cone_off_the_axis(tank):
         j, i = int(np.argmin(np.abs(g.y_mm + 100 - depth))), int(np.argmin(np.abs(g.x_mm - 90 * (900 + depth) / 1000)))
         k = g.shape[0] // 2
         assert_allclose(pencil[k, j, i], cone[k, j, i], rtol=0.015)
+
+
+def test_a_wedge_filters_as_it_does_for_the_collapsed_cone(tank):
+    """Every class of filtered spectrum has a pencil kernel of its own."""
+    machine = with_accessories(bare_machine(), wedges=[plate()])
+    beam = wedged(field(40.0, 40.0))
+    pencil, cone = (dose_of(tank, beam, machine=machine, engine=e).total_gy for e in ("pencil_beam", "collapsed_cone"))
+    inside = (slice(25, 35), slice(10, 40), slice(25, 35))
+    # the engines' 1 % in water, and single voxels of the collapsed cone 0.7 % up and down
+    assert_allclose(pencil[inside], cone[inside], rtol=0.02)
+    assert np.mean(pencil[inside] / cone[inside]) == pytest.approx(1.0, abs=0.006)
+    assert (
+        abs(np.log(pencil[30, 20, 25] / pencil[30, 20, 34])) + abs(np.log(pencil[25, 20, 30] / pencil[34, 20, 30]))
+        > 0.1
+    )
 
 
 def test_bits_do_not_depend_on_threads(uneven):
