@@ -78,12 +78,12 @@ class Water:
     def x_cm(self) -> FloatArray:
         """Centres of the voxels across the beam."""
         n = self.kerma.shape[2]
-        return (np.arange(n) - (n - 1) / 2) * self.step_cm
+        return np.asarray((np.arange(n) - (n - 1) / 2) * self.step_cm)
 
     @property
     def z_cm(self) -> FloatArray:
         """Centres of the voxels along the beam."""
-        return (np.arange(self.kerma.shape[0]) + 0.5) * self.step_cm
+        return np.asarray((np.arange(self.kerma.shape[0]) + 0.5) * self.step_cm, np.float64)
 
     @property
     def projection(self) -> FloatArray:
@@ -138,12 +138,12 @@ def transported(box: Water, used: ConeSet) -> FloatArray:
     transport.load(box.kerma, box.scerma)
     for _ in transport.sweep(along_z(used), used.rates, used.amplitudes, box.projection, used.max_tilt):
         pass
-    return transport.dose().astype(np.float64)
+    return np.asarray(transport.dose(), np.float64)
 
 
 def along_z(used: ConeSet) -> FloatArray:
     """Directions on a grid whose z is the depth."""
-    return used.directions * np.array([1.0, 1.0, -1.0])
+    return np.asarray(used.directions * np.array([1.0, 1.0, -1.0]))
 
 
 def regions(box: Water, change: FloatArray, dose: FloatArray) -> dict[str, Any]:
