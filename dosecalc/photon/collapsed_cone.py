@@ -170,7 +170,9 @@ class CollapsedCone:
             if self._missing is not None:
                 with self.stopwatch.measure("missing scatter"):
                     flights = _flights(quality.spectrum, cones.max_tilt)
-                    transported -= self._missing.dose(scerma, flights, flights.directions @ turn, projection)
+                    missing = self._missing.dose(scerma, flights, flights.directions @ turn, projection)
+                    # its voxels are coarse: far beside a beam it can be more than what is there
+                    transported = self.device.xp.maximum(transported - missing, np.float32(0))
             dose += transported
             done += 1.0
         dose *= np.float32(energy.calibration.photons_per_mu_cm2)
