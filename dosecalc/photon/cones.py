@@ -43,7 +43,9 @@ def _rings(*rings: tuple[float, int]) -> tuple[Ring, ...]:
 #: measured by benchmarks/convergence.py. A ring across the beam takes a multiple of 8:
 #: the lines of a cone at 45 degrees between two axes of the grid are swept along one of them, not evenly along both
 CONE_SETS: dict[str, tuple[Ring, ...]] = {
-    "standard": _rings((7.3, 8), (13.3, 16), (22.8, 16), (39.8, 16), (58.0, 12), (82.8, 16), (136.8, 8), (180.0, 4)),
+    "standard": _rings(
+        (6.7, 8), (12.7, 16), (17.9, 12), (30.0, 16), (45.0, 16), (69.6, 16), (94.0, 8), (137.0, 8), (180.0, 4)
+    ),
     "fine": _rings(
         (4.6, 8), (7.5, 8), (10.2, 8), (14.7, 24), (20.7, 40), (32.8, 32), (45.2, 52), (62.6, 72), (80.9, 56),
         (97.9, 16), (134.9, 40), (143.6, 4), (161.2, 8), (180.0, 12),
