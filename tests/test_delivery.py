@@ -209,24 +209,10 @@ def test_rotated_fields_are_their_twins_in_the_patient():
 
 
 def test_couch_and_collimator_that_undo_each_other_give_the_same_dose(water, machine):
-    """Couch and collimator at 35 degrees from above: the gantry's frame, and with it cones and pixels, is turned."""
+    """Couch and collimator at 35 degrees from above: the gantry's frame is turned, nothing else."""
     a, b = (dose_of(water, beams[:1], machine) for beams in (d.rotated(SETUP), d.unrotated(SETUP)))
-    away = far_from_edges(water, 8.0)
-    # cones that point elsewhere: the angular quadrature's error, 0.7 % measured
-    assert np.abs(a - b)[away].max() < 0.01 * b.max()
-    # at the edges a voxel's footprint is an upright square of the fluence map, turned or not: 0.2 mm of a penumbra that
-    # falls by 15 to 20 % of the maximum per mm
-    assert np.abs(a - b).max() < 0.05 * b.max()
-    assert a.sum() == pytest.approx(b.sum(), rel=1e-3)
-
-
-def far_from_edges(patient: Patient, mm: float):
-    """Voxels whose ray passes the isocentre plane that far from any edge of the odd aperture."""
-    g = patient.density.grid
-    opening = shapely.union_all([shapely.box(x0, y0, x1, y1) for x0, x1, y0, y1 in d.ODD_SHAPE])
-    z, y, x = np.meshgrid(g.z_mm, g.y_mm, g.x_mm, indexing="ij")
-    scale = 1000.0 / (1000.0 + y)
-    return shapely.distance(opening.boundary, shapely.points(x * scale, z * scale)) > mm
+    # the same source, pixels and cones: float32 rounding
+    assert np.abs(a - b).max() < 1e-5 * b.max()
 
 
 def test_couch_turned_half_way_is_the_gantry_on_the_other_side(water, machine):

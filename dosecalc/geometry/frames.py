@@ -97,6 +97,20 @@ def bld_from_patient(gantry_deg: float, collimator_deg: float, couch_deg: float,
     return np.asarray(matrix)
 
 
+def axial_from_patient(bld_from_patient_: Matrix) -> Matrix:
+    """Rotation from the patient frame to one with z towards the source whose other axes depend on that direction alone.
+
+    Couch and collimator angles that undo each other leave it as it is: y is the patient's superior direction seen along
+    the beam. Beams within 10 degrees of the patient's long axis, which have no such direction, keep the BLD frame's.
+    """
+    z = bld_from_patient_[2]
+    y = np.array([0.0, 0.0, 1.0]) - z[2] * z
+    length = float(np.linalg.norm(y))
+    if length < np.sin(np.deg2rad(10.0)):
+        return bld_from_patient_
+    return np.array([np.cross(y / length, z), y / length, z])
+
+
 def source_patient_mm(
     isocentre_patient_mm: tuple[float, float, float], bld_from_patient_: Matrix, sad_mm: float
 ) -> NDArray[np.float64]:

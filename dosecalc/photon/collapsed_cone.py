@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dosecalc.errors import Cancelled
 from dosecalc.geometry import Grid
-from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
+from dosecalc.geometry.frames import axial_from_patient, bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon import missing_scatter
@@ -149,7 +149,7 @@ class CollapsedCone:
                 self._trace(parts, beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
                 done += 0.2
                 progress(done / total, "ray tracing")
-            turn, projection = self._gantry(beam, group, machine)
+            turn, projection = self._axial(beam, group, machine)
             if self._secondary is not None:
                 with self.stopwatch.measure("electron transport"):
                     own = np.zeros(self.grid.shape, np.float32)
@@ -188,9 +188,7 @@ class CollapsedCone:
             result += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
         return result, facts
 
-    def _prepare(
-        self, quality: Energy, energy: Energy, reach: float
-    ) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
+    def _prepare(self, quality: Energy, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
             spectral = open_beam_model(quality, energy, self._materials, self.settings.quantity)
             cones = _cones(quality.spectrum, self.settings.cones, _tilt_class(reach))
@@ -252,16 +250,21 @@ class CollapsedCone:
                 if part.spectral is spectral:
                     self._electrons.add(electrons, part.fluence, energy, source, rotation, machine.sad_mm)
 
-    def _gantry(self, beam: Beam, group: TransportGroup, machine: Machine) -> tuple[FloatArray, FloatArray]:
-        """Rotation from the patient to the gantry frame, and the projection from voxel indices to that frame, cm."""
-        gantry_from_patient = bld_from_patient(group.gantry_deg, 0.0, group.couch_deg, beam.patient_position)
-        source = source_patient_mm(group.isocentre_patient_mm, gantry_from_patient, machine.sad_mm)
+    def _axial(self, beam: Beam, group: TransportGroup, machine: Machine) -> tuple[FloatArray, FloatArray]:
+        """Rotation from the patient to the axial frame, and the projection from voxel indices to that frame, cm.
+
+        The cones stand in the axial frame, so that beams which are the same in the patient have the same dose however
+        couch and collimator share the rotation.
+        """
+        bld = bld_from_patient(group.gantry_deg, 0.0, group.couch_deg, beam.patient_position)
+        turn = axial_from_patient(bld)
+        source = source_patient_mm(group.isocentre_patient_mm, bld, machine.sad_mm)
         # voxel indices to (x, y, depth)
-        axes = gantry_from_patient * np.array(self.grid.spacing_mm) / 10
-        origin = gantry_from_patient @ (np.array(self.grid.origin_mm) - source) / 10
+        axes = turn * np.array(self.grid.spacing_mm) / 10
+        origin = turn @ (np.array(self.grid.origin_mm) - source) / 10
         projection = np.column_stack([axes, origin])
         projection[2] *= -1
-        return gantry_from_patient, projection
+        return turn, projection
 
 
 def _tilt_class(reach: float) -> float:

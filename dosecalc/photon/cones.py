@@ -58,16 +58,16 @@ TILT_TERMS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1
 
 @dataclass(frozen=True, eq=False)
 class ConeSet:
-    """Cones in the gantry frame with what the transport needs of each.
+    """Cones in the axial frame with what the transport needs of each.
 
     Cone i deposits, of the kerma released at a point, ``sum_k amplitude_k (1 - exp(-rate_k l))`` within the
     water-equivalent distance l (k = 0, 1 for the primary; 2, 3 with the scerma). Amplitudes are cubic polynomials in
-    the tilt (u, v) = (x, y)/|z| of the local ray in the gantry frame.
+    the tilt (u, v) = (x, y)/|z| of the local ray in the axial frame.
 
     Parameters
     ----------
     directions : float64 [n, 3]
-        Unit vectors along which energy travels, gantry frame (the beam runs along -z).
+        Unit vectors along which energy travels, axial frame (the beam runs along -z).
     rates : float64 [n, 4]
         1/(g/cm2).
     amplitudes : float64 [n, 4, 10]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dosecalc.errors import MachineError, PlanError
+from dosecalc.geometry.frames import axial_from_patient, bld_from_patient
 from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine, Mlc
 from dosecalc.photon.blocks import block_view
 from dosecalc.photon.collimation import (
@@ -193,18 +194,16 @@ def _leaf_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
 
 
 def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
-    """Largest |x| or |y| over SAD, in the gantry frame, that the open part of a view's field reaches."""
+    """Largest |x| or |y| over SAD, in the axial frame, that the open part of a view's field reaches."""
     reach = 0.0
-    angle = np.deg2rad(view.collimator_deg)
+    bld = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
+    gantry = bld_from_patient(view.gantry_deg, 0.0, view.couch_deg, beam.patient_position)
+    turn = (axial_from_patient(gantry) @ bld.T)[:2, :2]
     for s in view.segments:
         for cp in (s.start, s.end):
             x, y = _open_box(beam, machine, cp)
             corners = np.array([(a, b) for a in x for b in y])
-            reach = max(
-                reach,
-                float(np.abs(corners @ (np.cos(angle), -np.sin(angle))).max()),
-                float(np.abs(corners @ (np.sin(angle), np.cos(angle))).max()),
-            )
+            reach = max(reach, float(np.abs(corners @ turn.T).max()))
     return reach / machine.sad_mm
 
 
