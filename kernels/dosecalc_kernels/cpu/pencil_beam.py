@@ -1,5 +1,8 @@
 """Radiological depths in a fan of rays, and pencil-beam dose, on the CPU. Contract: `dosecalc_kernels.contract`."""
 
+# mypy: disable-error-code="call-arg, var-annotated"
+# Numba passes the typing context of an intrinsic by itself, which a type checker cannot know
+
 from __future__ import annotations
 
 import math
