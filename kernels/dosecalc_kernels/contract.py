@@ -397,8 +397,9 @@ def add_pencil_dose(
 
     For the centre of a voxel at x, y (projected to the isocentre plane), depth L along the axis and distance r from the
     source: ``dose += factor (sad / L)^2 (r / L) sum_k (g_p P_k + g_s S_k) C_k(x, y)``. The fan gives depth, widths and
-    factor (trilinear); P and S are the rows of ``primary`` and ``scatter`` at that depth and at the scale 1 / (width sad / L)
-    (bilinear); C are the convolved maps (bilinear), all eight in ``near`` and, beside it, the first four in ``far``.
+    factor (trilinear); P and S are the rows of ``primary`` and ``scatter`` at that depth and at the scale
+    1 / (width sad / L) (bilinear); C are the convolved maps (bilinear), all eight in ``near`` and, beside it, the first
+    four in ``far``.
 
     Parameters
     ----------
