@@ -10,6 +10,8 @@ import logging
 import traceback
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import structlog
@@ -55,13 +57,21 @@ def tell_of_devices(log: FilteringBoundLogger) -> None:
     about.handlers[:] = [_Lines(log)]
 
 
+@contextmanager
+def _whatever_becomes_of_the_stream() -> Iterator[None]:
+    """A record that cannot be written, to a closed stream or a full disk, must not end the computation that made it."""
+    with suppress(OSError, ValueError):
+        yield
+
+
 class _Lines(logging.Handler):
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__(logging.INFO)
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._log.info("device", line=record.getMessage())
+        with _whatever_becomes_of_the_stream():
+            self._log.info("device", line=record.getMessage())
 
 
 class _OriginOnly(logging.Handler):
@@ -72,4 +82,5 @@ class _OriginOnly(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._log is not None:
             place = f"{record.module}:{record.lineno}"
-            self._log.warning("library", library=record.name, level_name=record.levelname, place=place)
+            with _whatever_becomes_of_the_stream():
+                self._log.warning("library", library=record.name, level_name=record.levelname, place=place)
