@@ -72,6 +72,7 @@ def validate(
     """
     from dosecalc.cli.console import progress_bar
     from dosecalc.outputs import check_writable
+    from dosecalc.outputs.documents import check_markers
     from dosecalc.validation.run import load_cases, run_cases
 
     chosen = {"engine": engine, **choose(engine, cones=cones, heterogeneity=heterogeneity)}
@@ -79,6 +80,8 @@ def validate(
     for folder in (report, json_file and json_file.parent):
         if folder is not None:
             check_writable(folder)
+    if document is not None:
+        check_markers(document, _markers(chosen))
     with progress_bar("Validating") as teller:
         results = list(
             run_cases(

@@ -8,6 +8,11 @@ from dosecalc.errors import InputError
 from dosecalc.outputs.files import write_text_file
 
 
+def check_markers(document: Path, name: str) -> None:
+    """Raise what `replace_between_markers` would, before anything is computed for it."""
+    _parts(document, name)
+
+
 def replace_between_markers(document: Path, name: str, text: str) -> None:
     """Replace what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
 
@@ -16,6 +21,12 @@ def replace_between_markers(document: Path, name: str, text: str) -> None:
     InputError
         ``DOCUMENT_MARKERS``: the document cannot be read, or lacks the markers; ``OUTPUT_NOT_WRITABLE``.
     """
+    before, after = _parts(document, name)
+    write_text_file(document, f"{before}\n\n{text.strip()}\n\n{after}")
+
+
+def _parts(document: Path, name: str) -> tuple[str, str]:
+    """The document up to the end of the first marker, and from the second one on."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     try:
         content = document.read_text(encoding="utf-8")
@@ -26,5 +37,4 @@ def replace_between_markers(document: Path, name: str, text: str) -> None:
             "DOCUMENT_MARKERS", f"The document needs the markers {begin} and {end}, once each.", file=document
         )
     before, rest = content.split(begin)
-    after = rest.split(end)[1]
-    write_text_file(document, f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+    return before + begin, end + rest.split(end)[1]
