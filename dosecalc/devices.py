@@ -54,7 +54,8 @@ def device_errors() -> Iterator[None]:
         fault = fault_of(error)
         if fault is None:
             raise
-        raise DeviceError(fault.reason, fault.message) from error
+        mend = " Choose the device cpu or auto." if fault.reason == "DEVICE_NOT_AVAILABLE" else ""
+        raise DeviceError(fault.reason, f"{fault.message.removesuffix('.')}.{mend}") from error
 
 
 def open_devices(choice: str, engine: str, supported: tuple[str, ...]) -> tuple[Backend, ...]:
