@@ -26,6 +26,7 @@ from dosecalc.patient.model import Patient
 from dosecalc.patient.resample import patient_on_grid
 from dosecalc.patient.ssd import central_axis_ssd_mm
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
+from dosecalc.photon.dose_to_water import DoseToWater
 from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES, QUANTITIES, choose
 from dosecalc.photon.fluence import check_geometry
 from dosecalc.photon.modifiers import by_wedge, chosen, prepared
@@ -102,7 +103,7 @@ class DoseSettings:
         The dose grid; None covers all matter of the patient with ``spacing_mm``.
     spacing_mm : (dx, dy, dz)
         Used when ``grid`` is None.
-    quantity : 'water_equivalent' or 'medium'
+    quantity : 'water_equivalent', 'medium' or 'water_in_medium'
         What is reported, see `QUANTITIES`.
     cones, heterogeneity : str
         Options of the engine, see `ENGINES`; empty takes its default.
@@ -264,7 +265,11 @@ _BUILDERS = {
 def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
     """The engine on a device, which becomes that of the calling thread."""
     device.use()
-    return _BUILDERS[settings.engine].make(patient, settings, device)
+    make = _BUILDERS[settings.engine].make
+    if settings.quantity == "water_in_medium":
+        to_medium = make(patient, replace(settings, quantity="medium"), device)
+        return DoseToWater(to_medium, patient.material, patient.materials)
+    return make(patient, settings, device)
 
 
 def _add_seconds(stopwatch: dict[str, float], engines: list[DoseEngine]) -> None:

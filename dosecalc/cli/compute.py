@@ -10,7 +10,7 @@ import click
 
 from dosecalc.cli.options import BoxType, DeviceType, Point, SpacingType, json_flag, names_of, tls_client_options
 from dosecalc.errors import InputError, MachineError
-from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES
+from dosecalc.photon.engines import ARC_TOLERANCE_DEG, ENGINES, QUANTITIES
 
 if TYPE_CHECKING:
     from dosecalc.recompute import RecomputeRequest
@@ -60,11 +60,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--quantity",
-    type=click.Choice(["water_equivalent", "medium"]),
+    type=click.Choice(list(QUANTITIES)),
     default="water_equivalent",
     show_default=True,
     help="What the dose is reported to: water_equivalent is dose to a water-equivalent medium of the local density, as "
-    "clinical collapsed-cone engines report; medium is dose to the local medium (in bone some 5 % lower).",
+    "clinical collapsed-cone engines report; medium is dose to the local medium (in bone some 5 % lower); "
+    "water_in_medium is dose to a little water in the local medium (in bone some 6 % higher).",
 )
 @click.option(
     "--engine", type=click.Choice(list(ENGINES)), default="collapsed_cone", show_default=True, help="Algorithm."

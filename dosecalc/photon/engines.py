@@ -41,6 +41,7 @@ class EngineKind:
 QUANTITIES = {
     "water_equivalent": "dose to water-equivalent medium of local density",
     "medium": "dose to medium",
+    "water_in_medium": "dose to water in medium (dose to medium times the ratio of stopping powers)",
 }
 
 ENGINES = {

@@ -72,7 +72,7 @@ class RecomputeRequest:
         Where model files lie that the mapping names; without it they are refused.
     engine : str
     device : 'cpu', 'cuda' or 'auto'
-    quantity : 'water_equivalent' or 'medium'
+    quantity : 'water_equivalent', 'medium' or 'water_in_medium'
         What the dose is reported to, see `dosecalc.photon.engines.QUANTITIES`.
     cones, heterogeneity : str
         Options of the engine, see `dosecalc.photon.engines.ENGINES`; empty takes its default.

@@ -100,7 +100,7 @@ def dose_request(
         ``studies/…``.
     device : 'auto', 'cpu' or 'cuda'
         Anything else is a ValueError.
-    quantity : '', 'water_equivalent' or 'medium'
+    quantity : '', 'water_equivalent', 'medium' or 'water_in_medium'
         What the dose is reported to; empty takes the engine's default.
     cones, heterogeneity : str
         Options of the engine, see Info.engines; empty takes its default.
