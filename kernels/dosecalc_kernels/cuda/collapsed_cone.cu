@@ -5,35 +5,10 @@
 // is to one run of memory. The state of a line stays in registers; per voxel and cone the thread reads density and its
 // reciprocal, kerma and scerma, and adds to the dose of its lane. What the next plane needs is asked for before this
 // plane is computed: nothing of it depends on this plane's result, since a line is in no voxel twice.
-#include "common.cuh"
+#include "lines.cuh"
 
-// whole numbers per cone
-#define PLANES 0
-#define SHEETS 1
-#define ROWS_PER_PLANE 2
-#define ROWS_PER_SHEET 3
-#define BACKWARDS 4
-#define FIRST_STEP 5
-#define FIRST_LINE_SHEET 6
-#define LINE_SHEETS 7
-#define FIRST_LINE 8
-#define LINES 9
-#define WHOLE 10
 // real numbers per cone: four rates times log2(e), their reciprocals, length of a step, its reciprocal
 #define REAL 10
-
-// The part of [begin, end] in which |x + px i| <= limit (w + pw i); its nearest end where there is none.
-__device__ __forceinline__ void within_tilt(
-    double x, double px, double w, double pw, double limit, double& begin, double& end)
-{
-    for (int side = -1; side <= 1; side += 2) {
-        const double value = side * x - limit * w, slope = side * px - limit * pw;
-        if (slope > 0.0)
-            end = max(begin, min(end, -value / slope));
-        else if (slope < 0.0)
-            begin = min(end, max(begin, -value / slope));
-    }
-}
 
 // Emission amplitudes along every row for each cone of a batch: parabolas through three nodes on the part of the row
 // whose tilts the polynomials hold for. Sixteen numbers: per exponential its three coefficients, and beside them the

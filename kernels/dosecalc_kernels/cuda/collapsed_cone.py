@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc_kernels.cuda.launch import DeviceArray, Launcher
+from dosecalc_kernels.cuda.lines import BACKWARDS, LINE_SHEETS, LINES, Lines, lines_through
 from dosecalc_kernels.cuda.source import Source
 
 _SOURCE = Source("collapsed_cone")
@@ -76,15 +77,15 @@ class ConeTransport:
         if self._bounds is None:
             yield len(directions)
             return
-        lines = _lines(directions, self.shape, self.spacing_cm, self._bounds)
+        lines = lines_through(directions, self.shape, self.spacing_cm, self._bounds)
         done = 0
         for which, layout in enumerate(self._layouts):
             (members,) = np.nonzero((lines.axes[:, 0] == 0) == (which == 1))
             if not len(members):
                 continue
             # cones of one axis and direction side by side
-            members = members[np.lexsort([lines.whole[members, _BACKWARDS], lines.axes[members, 0]])]
-            mine = _Lines(lines.axes[members], lines.whole[members], lines.step_cm[members], lines.shifts[members])
+            members = members[np.lexsort([lines.whole[members, BACKWARDS], lines.axes[members, 0]])]
+            mine = lines.of(members)
             tables = layout.tables(mine, rates[members], amplitudes[members], projection)
             for first, last in _batches(mine, layout.lanes):
                 layout.march(tables, first, last, max_tilt)
@@ -108,67 +109,9 @@ def _lanes_of(voxels: int) -> int:
     return LANES if voxels > _SMALL_VOXELS else LANES_OF_SMALL
 
 
-_BACKWARDS = 4  # its place among a cone's whole numbers
-
-
-class _Lines(NamedTuple):
-    """Lines of cones.
-
-    Parameters
-    ----------
-    axes : int64 [cones, 3]
-        Axes (x = 0, y, z) of planes, sheets and rows.
-    whole : int32 [cones, 10]
-        The kernel's whole numbers.
-    step_cm : float32 [cones, 1]
-    shifts : int32 [cones, planes, 2]
-        Along sheets and rows, by plane.
-    """
-
-    axes: NDArray[np.int64]
-    whole: NDArray[np.int32]
-    step_cm: NDArray[np.float32]
-    shifts: NDArray[np.int32]
-
-
-def _lines(
-    directions: NDArray[np.float64],
-    shape: tuple[int, int, int],
-    spacing_cm: tuple[float, float, float],
-    bounds: NDArray[np.int64],
-) -> _Lines:
-    """How the lines of cones run through the volume, and which of them meet the box in which energy is released."""
-    cones = np.arange(len(directions))
-    steps = np.abs(directions) / np.array(spacing_cm)  # planes per cm along each axis
-    # rounded, so that mirror images of a cone take the same decisions however their last bits differ
-    axis = np.argmax(np.round(steps / steps.max(1, keepdims=True), 9), axis=1)
-    axes = np.array([(0, 2, 1), (1, 2, 0), (2, 1, 0)])[axis]
-    n = np.array(shape[::-1])[axes]
-    backwards = directions[cones, axis] < 0
-    fastest = steps[cones, axis][:, None]
-    shear = np.take_along_axis(np.round(directions / np.array(spacing_cm) / fastest, 9), axes[:, 1:], 1)
-    plane = np.arange(n[:, 0].max())
-    from_middle = plane - (n[:, :1] - 1) / 2.0
-    shifts = np.rint(shear[:, None] * from_middle[:, :, None]).astype(np.int32)
-    low, high = bounds[axes].transpose(2, 0, 1)
-    first = np.where(backwards, n[:, 0] - 1 - high[:, 0], low[:, 0])
-    last = np.where(backwards, n[:, 0] - 1 - low[:, 0], high[:, 0])
-    within = ((plane >= first[:, None]) & (plane <= last[:, None]))[:, :, None]
-    begin = low[:, 1:] - np.where(within, shifts, shifts.min()).max(1)
-    end = high[:, 1:] - np.where(within, shifts, shifts.max()).min(1)
-    count = end - begin + 1
-    one = np.ones_like(axis)
-    # rows from one plane, and one sheet, to the next
-    of_rows = np.where((axis == 1)[:, None], np.stack([one, n[:, 0]], 1), np.stack([n[:, 1], one], 1))
-    whole = np.column_stack(
-        [n[:, :2], of_rows, backwards, first, begin[:, 0], count[:, 0], begin[:, 1], -(-count[:, 1] // 32) * 32]
-    )
-    return _Lines(axes, whole.astype(np.int32), (1.0 / fastest).astype(np.float32), shifts)
-
-
-def _batches(lines: _Lines, lanes: int) -> Iterator[tuple[int, int]]:
+def _batches(lines: Lines, lanes: int) -> Iterator[tuple[int, int]]:
     """First cone of each launch and the one past its last; in large volumes of one axis and direction each."""
-    kind = lines.axes[:, 0] * 2 + lines.whole[:, _BACKWARDS]
+    kind = lines.axes[:, 0] * 2 + lines.whole[:, BACKWARDS]
     changes = (np.nonzero(np.diff(kind))[0] + 1).tolist() if lanes == LANES else []
     for begin, end in pairwise([0, *changes, len(kind)]):
         for first in range(begin, end, lanes):
@@ -212,7 +155,7 @@ class _Layout:
 
     def tables(
         self,
-        lines: _Lines,
+        lines: Lines,
         rates: NDArray[np.float64],
         amplitudes: NDArray[np.float64],
         projection: NDArray[np.float64],
@@ -238,7 +181,9 @@ class _Layout:
             block=128,
         )  # fmt: skip
         block = self._launcher.threads(256)
-        lines = int((tables.numbers[first:last, 7].astype(np.int64) * tables.numbers[first:last, 9]).max())
+        lines = int(
+            (tables.numbers[first:last, LINE_SHEETS].astype(np.int64) * tables.numbers[first:last, LINES]).max()
+        )
         self._launcher.launch(
             _SOURCE, "march", (n * -(-lines // block),), (block,),
             [self._matter, self._released, self._terms, tables.shifts[first:last], whole, tables.real[first:last],
