@@ -198,9 +198,9 @@ def test_dose_to_medium_differs_in_bone_only(tmp_path):
     within = ratio[(depth_mm > 55.0) & (depth_mm < 75.0)]
     np.testing.assert_array_less(0.94, within)
     np.testing.assert_array_less(within, 0.97)
-    # water in the bone takes more than the bone: by the ratio of stopping powers, nearly 1.14 for the bone of
-    # ICRU 44 and about 2 % less for the phantom's, that of ICRP (Fernandez-Varea 2007, Phys Med Biol 52:6475, abstract);
-    # half a unit of those digits is allowed for; what is water stays as it is
+    # water in the bone takes more than the bone, by the ratio of stopping powers: nearly 1.14 for the bone of ICRU 44
+    # and about 2 % less for the phantom's, of ICRP (Fernandez-Varea 2007, Phys Med Biol 52:6475, abstract);
+    # half a unit of those digits is allowed for. What is water stays as it is
     more = (in_medium.total_gy / to_medium.total_gy)[0, :, 0]
     np.testing.assert_allclose(more[(depth_mm > 55.0) & (depth_mm < 75.0)], 1.14 * 0.98, atol=0.006)
     np.testing.assert_allclose(more[depth_mm < 45.0], 1.0, atol=1e-6)
