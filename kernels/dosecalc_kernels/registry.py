@@ -30,6 +30,7 @@ KERNELS = {
     "add_transmission": "fluence",
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
+    "ElectronTransport": "electron_transport",
     "gamma_of_points": "gamma",
     "inside": "dvh",
     "signed_distance": "dvh",

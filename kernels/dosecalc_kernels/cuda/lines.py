@@ -34,7 +34,7 @@ class Lines(NamedTuple):
     step_cm: NDArray[np.float32]
     shifts: NDArray[np.int32]
 
-    def of(self, members: NDArray[np.int64]) -> Lines:
+    def of(self, members: NDArray[np.int64] | slice) -> Lines:
         """The lines of some of the directions."""
         return Lines(self.axes[members], self.whole[members], self.step_cm[members], self.shifts[members])
 
