@@ -11,6 +11,8 @@ from builders_engine import bare_machine, box, field, plan_of
 
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.errors import MachineError, PlanError
+from dosecalc.machine import load_machine
+from dosecalc.machine.accessories import DynamicWedge
 from dosecalc.machine.model import Machine
 from dosecalc.photon.fluence import FluenceMap, fluence_map
 from dosecalc.photon.modifiers import prepared
@@ -149,3 +151,38 @@ def test_a_table_without_zero_or_that_falls_is_no_machine() -> None:
         exponential_table(jaw_y_mm=(-200.0, -3.0, 100.0), dose=(0.1, 0.3, 1.0))
     with pytest.raises(ValueError, match="must rise"):
         exponential_table(jaw_y_mm=(-200.0, 0.0, 100.0), dose=(0.1, 1.0, 0.9))
+
+
+# ---- the maker's tables ---------------------------------------------------------------------------------------------
+
+
+def golden(mv: float) -> DynamicWedge:
+    (table,) = load_machine(f"generic-{mv:g}mv-millennium120").accessories.dynamic_wedges
+    assert table.source.startswith("golden segmented treatment table")
+    return table
+
+
+@pytest.mark.parametrize("mv", [6.0, 10.0])
+def test_golden_tables_change_with_the_last_jaw_position_as_published(mv: float) -> None:
+    """5 mm of the final position are worth 3.5 to 5.4 % of the output (Med Phys 25:64, 1998, abstract)."""
+    table = golden(mv)
+    at = np.array(table.jaw_y_mm)
+    per_step = np.diff(np.log(table.dose)) / np.diff(at) * 5.0
+    fields = (at[1:] > 20.0) & (at[1:] <= 100.0)  # where the jaw stops in symmetric fields of 5 to 20 cm
+    assert fields.sum() == 8
+    assert (per_step[fields] > 0.035).all() and (per_step[fields] < 0.054).all()
+
+
+def test_golden_wedge_factors_follow_the_fraction_of_monitor_units() -> None:
+    """Wedge factors are the share of the meterset that the axis gets, within 4 % (Gibbons 1998, abstract)."""
+    model = load_machine("generic-6mv-millennium120")
+    table = golden(6.0)
+    patient = box((200.0, 160.0, 200.0), (5.0, 5.0, 5.0))
+    settings = DoseSettings(grid=patient.density.grid)
+    grid = patient.density.grid
+    on_the_axis = np.ix_(*(np.abs(v) < 5.0 for v in (grid.z_mm, grid.y_mm, grid.x_mm)))
+    for half in (25.0, 75.0):
+        opened = compute_dose(patient, plan_of(field(half, half)), model, settings).total_gy[on_the_axis].mean()
+        wedge = compute_dose(patient, plan_of(edw(field(half, half))), model, settings).total_gy[on_the_axis].mean()
+        share = np.interp(0.0, table.jaw_y_mm, table.dose) / np.interp(half - 5.0, table.jaw_y_mm, table.dose)
+        assert wedge / opened == pytest.approx(share, rel=0.04)

@@ -13,7 +13,7 @@ from builders_engine import bare_machine, box, field, leaf_bank, plan_of
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.errors import MachineError, PlanError
 from dosecalc.geometry import Grid, Volume
-from dosecalc.machine.library import parse_machine
+from dosecalc.machine.library import load_machine, parse_machine
 from dosecalc.machine.model import Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon.modifiers import by_wedge, modified_maps, prepared
@@ -169,10 +169,12 @@ def shipped_beam(machine: Machine, kind: str, angle: float) -> Beam:
     [("STANDARD", 30.0), ("STANDARD", 60.0), ("MOTORIZED", 60.0),
      ("DYNAMIC", 15.0), ("DYNAMIC", 30.0), ("DYNAMIC", 45.0), ("DYNAMIC", 60.0)],
 )  # fmt: skip
-def test_the_shipped_wedges_turn_the_isodose_by_their_angle(kind: str, angle: float) -> None:
-    machine = shipped_with(kind)
+def test_the_designed_wedges_turn_the_isodose_by_their_angle(kind: str, angle: float) -> None:
+    # at 15 MV the dynamic wedge is designed, at 6 and 10 MV it is the maker's table, which knows nothing of this engine
+    machine = load_machine("generic-15mv-hd120") if kind == "DYNAMIC" else shipped_with(kind)
+    beam = replace(shipped_beam(machine, kind, angle), energy_mv=machine.energies[0].nominal_mv)
     # the lesser dynamic wedges come out of the steepest by the ratio of tangents, no measurement of theirs went in
-    assert isodose_angle(machine, shipped_beam(machine, kind, angle)) == pytest.approx(angle, abs=2.0)
+    assert isodose_angle(machine, beam) == pytest.approx(angle, abs=2.0)
 
 
 def test_a_motorised_wedge_adds_up_from_its_open_and_its_wedged_part() -> None:

@@ -2,10 +2,11 @@
 
 Usage: python tools/design_wedges.py [PART ...]
 
-No maker's drawing is public that could be cited, so the generic wedges are what the definition asks for: a plate whose
-thickness rises linearly, and a jaw that crosses the field with exponentially rising dose, each as steep as it must be
-for the isodose through the axis at 10 cm depth to be turned by the wedge angle (field 10 x 10 cm, SSD 90 cm, between
-the places half-way from the axis to the field's edges).
+No maker's drawing of a plate is public that could be cited, so the generic plates are what the definition asks for: of
+linearly rising thickness, as steep as it must be for the isodose through the axis at 10 cm depth to be turned by the
+wedge angle (field 10 x 10 cm, SSD 90 cm, between the places half-way from the axis to the field's edges). The same goes
+for a jaw that crosses the field where the maker's golden table is not public: its dose rises exponentially. Where it
+is, the table is the golden one, and the angle that the engine finds for it is printed.
 """
 
 from __future__ import annotations
@@ -39,8 +40,28 @@ PLATE_REACH_MM = {15.0: 100.0, 30.0: 100.0, 45.0: 100.0, 60.0: 75.0}
 TOE_MM = 1.0
 DYNAMIC_ANGLES = (10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0)
 SOURCE = (
-    "designed by tools/design_wedges.py so that the isodose at 10 cm depth is turned by the wedge angle at {mv:g} MV; "
-    "no maker's wedge"
+    "generic assumption, no maker's wedge: designed by tools/design_wedges.py so that the isodose at 10 cm depth is "
+    "turned by the wedge angle at {mv:g} MV"
+)
+#: positions of the lower jaw in the tables below, mm
+GOLDEN_MM = tuple(float(y) for y in range(-200, 101, 10))
+#: golden segmented treatment tables of the enhanced dynamic wedge by nominal energy
+GOLDEN = {
+    6.0: (
+        0.150691, 0.168051, 0.187220, 0.208376, 0.231707, 0.257422, 0.285748, 0.316933, 0.351245, 0.388978, 0.430453,
+        0.476017, 0.526050, 0.580964, 0.641210, 0.707274, 0.779690, 0.859035, 0.945937, 1.041080, 1.145206, 1.259122,
+        1.383704, 1.519904, 1.668756, 1.831381, 2.008999, 2.202931, 2.414611, 2.645597, 2.897577,
+    ),
+    10.0: (
+        0.195441, 0.214977, 0.236228, 0.259328, 0.284425, 0.311673, 0.341242, 0.373311, 0.408074, 0.445738, 0.486525,
+        0.530673, 0.578438, 0.630093, 0.685931, 0.746266, 0.811433, 0.881793, 0.957731, 1.039658, 1.128016, 1.223276,
+        1.325944, 1.436558, 1.555697, 1.683978, 1.822059, 1.970646, 2.130494, 2.302406, 2.487244,
+    ),
+}  # fmt: skip
+GOLDEN_SOURCE = (
+    "golden segmented treatment table of Varian's enhanced dynamic wedge at {mv:g} MV, 60 degrees, as read in two "
+    "public programs of different authors that agree in every digit: a Python writer of jaw motions for Monte Carlo "
+    "(class stt) and a C# check of monitor units (GSTT_{mv:g}X); the last 5 mm are left open (the same writer)"
 )
 
 
@@ -133,6 +154,20 @@ def dynamic(energy: Energy, per_mm: float) -> DynamicWedge:
     )
 
 
+def golden(energy: Energy) -> DynamicWedge:
+    """The maker's table of a beam quality, in the unit in which it is published."""
+    return DynamicWedge(
+        name="dynamic",
+        nominal_mv=energy.nominal_mv,
+        fluence_mode=energy.fluence_mode,
+        angles_deg=DYNAMIC_ANGLES,
+        jaw_y_mm=GOLDEN_MM,
+        dose=GOLDEN[energy.nominal_mv],
+        final_gap_mm=5.0,
+        source=GOLDEN_SOURCE.format(mv=energy.nominal_mv),
+    )
+
+
 def design(machine: Machine) -> MachineAccessories:
     """Plates (or one motorised plate, for a machine without X jaws) and dynamic wedges of a generic model."""
     flat = [e for e in machine.energies if e.fluence_mode == "STANDARD"]
@@ -160,6 +195,13 @@ def design(machine: Machine) -> MachineAccessories:
             model = machine.model_copy(update={"accessories": tried})
             return isodose_angle(model, energy, Wedge(1, "DYNAMIC", 60.0, 0.0))
 
+        if energy.nominal_mv in GOLDEN:
+            tables.append(golden(energy))
+            model = machine.model_copy(update={"accessories": MachineAccessories(dynamic_wedges=(tables[-1],))})
+            for angle in (15.0, 30.0, 45.0, 60.0):
+                found = isodose_angle(model, energy, Wedge(1, "DYNAMIC", angle, 0.0))
+                print(f"{machine.name}: golden table, {angle:g} degrees: isodose turned by {found:.1f} degrees")
+            continue
         per_mm = _solve(swept, 60.0, 0.008)
         tables.append(dynamic(energy, per_mm))
         print(f"{machine.name}: dynamic at {energy.nominal_mv:g} MV, dose rises by {100 * per_mm:.4f} % per mm")
