@@ -174,7 +174,7 @@ def compute_dose(
     with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, with_boluses(patient, _all_boluses(plan)))
-        devices, warnings = with_room(devices, _BUILDERS[settings.engine].device_bytes(whole))
+        devices, warnings = with_room(devices, _BUILDERS[settings.engine].device_bytes(whole, settings))
         stopwatch: dict[str, float] = {}
 
         def engines_with(boluses: frozenset[int]) -> list[DoseEngine]:
@@ -252,13 +252,13 @@ class _Builder:
     """How an engine is made for a patient on a device, and how much of the device's memory it takes for a grid."""
 
     make: Callable[[Patient, DoseSettings, Backend], DoseEngine]
-    device_bytes: Callable[[Grid], int]
+    device_bytes: Callable[[Grid, DoseSettings], int]
 
 
 #: one for each of `dosecalc.photon.engines.ENGINES`, which say what the engines can do
 _BUILDERS = {
-    "collapsed_cone": _Builder(_collapsed_cone, CollapsedCone.device_bytes),
-    "pencil_beam": _Builder(_pencil_beam, lambda grid: PencilBeam.device_bytes(grid.shape)),
+    "collapsed_cone": _Builder(_collapsed_cone, lambda grid, s: CollapsedCone.device_bytes(grid, s.heterogeneity)),
+    "pencil_beam": _Builder(_pencil_beam, lambda grid, _: PencilBeam.device_bytes(grid.shape)),
 }
 
 

@@ -1,12 +1,19 @@
 """The electrons' transport on every backend: against the plain oracle, against Numba, whatever the launch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from backends import BACKENDS, TWINS, host_backends, needs_compiler
+from builders_engine import bare_machine, box, field, plan_of
 from electron_oracle import transport
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dosecalc.engine import DoseSettings, compute_dose
+from dosecalc.photon.collapsed_cone import CollapsedCone
 from dosecalc_kernels import registry
+from dosecalc_kernels.cuda.host import HostLauncher
+from dosecalc_kernels.registry import Backend
 
 SPACING = (0.25, 0.3, 0.2)
 MAX_TILT = 0.2
@@ -90,3 +97,54 @@ def test_no_kerma_gives_no_dose_and_a_lost_number_shows(backend):
     assert not transported(backend, (density, material, np.zeros_like(kerma)), arguments).any()
     kerma[3, 4, 5] = np.nan  # a wrong input must not become a plausible dose
     assert np.isnan(transported(backend, (density, material, kerma), arguments)[3, 4, 5])
+
+
+# --- engine ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """Water with lung, bone and a cavity."""
+    whole = box((100.0, 90.0, 80.0), (5.0, 5.0, 5.0))
+    density, material = whole.density.values.copy(), whole.material.copy()
+    density[4:12, 4:12, 4:16] = 0.26
+    density[8:12, 12:15, 8:14] = 1.7
+    density[6:9, 2:4, 6:12] = 0.0012
+    return replace(whole, density=replace(whole.density, values=density), material=material)
+
+
+def dose_of(patient, device, **settings):
+    plan = plan_of(field(20.0, 25.0, gantry=290.0, couch=10.0))
+    chosen = {"heterogeneity": "electron_transport", "grid": patient.density.grid, "device": device} | settings
+    return compute_dose(patient, plan, bare_machine(), DoseSettings(**chosen))
+
+
+@pytest.mark.parametrize("backend", TWINS, indirect=True)
+def test_a_beam_has_the_dose_of_the_cpu(backend, patient):
+    expected = dose_of(patient, "cpu").total_gy
+    found = dose_of(patient, backend.name)
+    assert backend.name in found.provenance["device"]
+    # the target for twins is 1e-4 of the maximum, everywhere
+    assert_allclose(found.total_gy, expected, rtol=0, atol=1e-5 * expected.max())
+    plain = dose_of(patient, backend.name, heterogeneity="density_scaling").total_gy
+    assert abs(plain - found.total_gy).max() > 0.02 * expected.max()  # so it did travel
+
+
+@needs_compiler
+def test_the_estimate_of_memory_holds(monkeypatch, patient):
+    needed = CollapsedCone.device_bytes(patient.density.grid, "electron_transport")
+    launcher = HostLauncher()
+    least = [launcher.free_bytes()]
+    empty = launcher.empty
+
+    def watched(shape, dtype):
+        out = empty(shape, dtype)
+        least[0] = min(least[0], launcher.free_bytes())
+        return out
+
+    monkeypatch.setattr(launcher, "empty", watched)
+    monkeypatch.setattr("dosecalc.engine.open_devices", lambda *_: (Backend("host-cuda", launcher),))
+    dose_of(patient, "cuda")
+    taken = launcher.total_bytes() - least[0]
+    # tables of directions, groups and cones come on top: matrices of 26 groups in one material are 1 MB each way
+    assert 0.4 * needed < taken < needed + 4_000_000

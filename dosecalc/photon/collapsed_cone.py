@@ -15,7 +15,7 @@ from dosecalc.geometry import Grid
 from dosecalc.geometry.frames import axial_from_patient, bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
-from dosecalc.photon import missing_scatter
+from dosecalc.photon import electron_dose, missing_scatter
 from dosecalc.photon.ahead import ahead
 from dosecalc.photon.cones import CONE_SETS, ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
@@ -102,13 +102,15 @@ class CollapsedCone:
         self._secondary: SecondaryElectrons | None = None
         if settings.heterogeneity == "electron_transport":
             travelled = patient.materials if settings.quantity == "medium" else ("water",) * len(patient.materials)
-            self._secondary = SecondaryElectrons(density, material, travelled, self.grid.spacing_mm)
+            self._secondary = SecondaryElectrons(density, material, travelled, self.grid.spacing_mm, self.device)
 
     @staticmethod
-    def device_bytes(grid: Grid) -> int:
+    def device_bytes(grid: Grid, heterogeneity: str = "density_scaling") -> int:
         """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
         # density, material, release, two basis densities and as many temporaries
         own = bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8)
+        if heterogeneity == "electron_transport":
+            own += electron_dose.device_bytes(grid.shape)
         dx, dy, dz = grid.spacing_mm
         return own + missing_scatter.device_bytes(grid.shape, (dx / 10, dy / 10, dz / 10))
 
@@ -152,12 +154,9 @@ class CollapsedCone:
             turn, projection = self._axial(beam, group, machine)
             if self._secondary is not None:
                 with self.stopwatch.measure("electron transport"):
-                    own = np.zeros(self.grid.shape, np.float32)
-                    host = self.device.get(kerma)
-                    for share in self._secondary.run(host, quality.spectrum, cones.max_tilt, turn, projection, own):
+                    for share in self._secondary.run(kerma, quality.spectrum, cones.max_tilt, turn, projection, dose):
                         _stop_if(cancelled)
                         progress((done + share * ELECTRONS_PER_TRANSPORT) / total, "electron transport")
-                    dose += self.device.put(own)
                 done += ELECTRONS_PER_TRANSPORT
                 kerma = self.device.zeros(self.grid.shape, np.float32)
             with self.stopwatch.measure("transport"):
