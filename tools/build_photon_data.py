@@ -2,7 +2,9 @@
 
 Usage: python tools/build_photon_data.py REFERENCE_DIR
 Reads ``kernels/edk_water.npz`` + ``.json``, ``attenuation/photon_mass_coefficients.csv`` and ``spectra/*.json``;
-writes ``dosecalc/photon/data/{edk_water.npz, attenuation.npz, spectra.yaml, PROVENANCE.md}``.
+writes ``dosecalc/photon/data/{edk_water.npz, attenuation.npz, spectra.yaml, kernels.json, PROVENANCE.md}``.
+``kernels.json`` is the report of the kernels that the engine derives for the spectra of the shipped machine models, as
+``dosecalc kernels build`` makes it for any spectrum.
 """
 
 from __future__ import annotations
@@ -17,6 +19,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from dosecalc import __version__
+from dosecalc.machine.library import shipped_machines
+from dosecalc.machine.model import Spectrum
+from dosecalc.photon.edk import EdkFolder, packed, read_edk
+from dosecalc.photon.kernel_report import REPORT_FILE, build
+
 OUT = Path(__file__).resolve().parent.parent / "dosecalc" / "photon" / "data"
 
 
@@ -24,21 +32,21 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def point_kernels(folder: Path) -> None:
-    data = np.load(folder / "edk_water.npz")
-    per_energy = json.loads((folder / "edk_water.json").read_text())["per_energy"]
-    edk = data["edk"].astype(np.float64)
-    energies = data["energies_MeV"]
-    assert [float(e["E"]) for e in per_energy] == list(energies)
-    np.savez_compressed(
-        OUT / "edk_water.npz",
-        energies_mev=energies,
-        theta_edges_deg=data["theta_edges_deg"],
-        r_edges_cm=data["r_edges_cm"],
-        primary=edk[..., 0].astype(np.float32),
-        scatter=edk[..., 1:].sum(-1).astype(np.float32),
-        mu_over_rho_cm2_g=np.array([float(e["edk_mu_over_rho"]) for e in per_energy]),
-    )
+def point_kernels(folder: Path) -> EdkFolder:
+    source = read_edk(folder)
+    (OUT / "edk_water.npz").write_bytes(packed(source.kernels))
+    return source
+
+
+def kernel_report(source: EdkFolder) -> None:
+    by_spectrum: dict[Spectrum, str] = {}
+    for machine in shipped_machines():
+        for energy in machine.energies:
+            fff = " FFF" if energy.fluence_mode == "FFF" else ""
+            by_spectrum.setdefault(energy.spectrum, f"{energy.nominal_mv:g} MV{fff}")
+    program = f"dosecalc {__version__}, tools/build_photon_data.py"
+    files = build(source, [(name, spectrum) for spectrum, name in by_spectrum.items()], program, lambda share: None)
+    (OUT / REPORT_FILE).write_bytes(files[REPORT_FILE])
 
 
 def attenuation(path: Path) -> None:
@@ -76,9 +84,10 @@ def spectra(folder: Path) -> None:
 def main(reference: Path) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     kernels, table = reference / "kernels" / "edk_water.npz", reference / "attenuation" / "photon_mass_coefficients.csv"
-    point_kernels(reference / "kernels")
+    source = point_kernels(reference / "kernels")
     attenuation(table)
     spectra(reference / "spectra")
+    kernel_report(source)
     (OUT / "PROVENANCE.md").write_text(
         # ruff: noqa: E501 (rows of a Markdown table)
         f"""# Where these tables come from
@@ -88,6 +97,7 @@ Written by `python tools/build_photon_data.py`; not edited by hand.
 | file | what | from |
 | --- | --- | --- |
 | `edk_water.npz` | point kernels in water: fraction of the interacting photon's energy per (energy, polar angle bin, radius bin), primary and everything else apart | EGSnrc EDKnrc run for this project, sha256 {sha256(kernels)} |
+| `kernels.json` | what the engine derives from `edk_water.npz` for each energy and each spectrum of the shipped models, with the residuals of the fits | this program |
 | `attenuation.npz` | mu/rho and mu_tr/rho, cm2/g, of 17 materials | XCOM cross sections, mixtures by mass fraction, Klein-Nishina energy transfer, sha256 {sha256(table)} |
 | `spectra.yaml` | photon number spectra 4, 6, 10, 15, 24 MV | Mohan, Chui, Lidofsky 1985, Med Phys 12:592 |
 """

@@ -13,6 +13,7 @@ from dosecalc.cli.compute import compute
 from dosecalc.cli.console import ServerFailure, show_error
 from dosecalc.cli.devices import devices
 from dosecalc.cli.dvh import dvh
+from dosecalc.cli.kernels import kernels
 from dosecalc.cli.machine import machine
 from dosecalc.cli.phantom import phantom
 from dosecalc.cli.serve import serve
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (compute, serve, dvh, compare, validate, phantom, machine, devices):
+for command in (compute, serve, dvh, compare, validate, phantom, machine, kernels, devices):
     cli.add_command(command)
 
 

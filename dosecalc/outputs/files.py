@@ -81,6 +81,22 @@ def write_files(content: OutputContent, directory: Path) -> tuple[Path, ...]:
     files[PICTURE_FILE] = content.picture
     summary = {**content.summary, "files": [*files, SUMMARY_FILE]}
     files[SUMMARY_FILE] = (json.dumps(summary, ensure_ascii=False, indent=1) + "\n").encode()
+    write_file_set(files, directory)
+    with _explained(directory):
+        for old in directory.iterdir():
+            if _BEAM_FILE.fullmatch(old.name) and old.name not in files:
+                old.unlink()
+    return tuple(directory / name for name in files)
+
+
+def write_file_set(files: Mapping[str, bytes], directory: Path) -> None:
+    """Write files of one directory: aside first, then moved into place in their order when all are complete.
+
+    Raises
+    ------
+    InputError
+        ``OUTPUT_NOT_WRITABLE`` or ``OUTPUT_DISK_FULL``; what was there is untouched.
+    """
     with _explained(directory):
         directory.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory, prefix=".dosecalc-"))
@@ -91,10 +107,6 @@ def write_files(content: OutputContent, directory: Path) -> tuple[Path, ...]:
                 (aside / name).replace(directory / name)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        for old in directory.iterdir():
-            if _BEAM_FILE.fullmatch(old.name) and old.name not in files:
-                old.unlink()
-    return tuple(directory / name for name in files)
 
 
 def write_text_file(path: Path, text: str) -> None:

@@ -108,7 +108,7 @@ def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"
     rays = np.column_stack([tilt, -np.ones(len(tilt))])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
 
-    fits = [_fit_ring(kernel, ring) for ring in rings]
+    fits = _ring_fits(kernel, tuple(rings))
     cells = [(n, ring, (j + 0.5) * 2 * np.pi / ring.cones) for n, ring in enumerate(rings) for j in range(ring.cones)]
     rates = np.array([fits[n].rates for n, _, _ in cells])
     per_cell = [_cell(kernel, ring, phi, rays) for _, ring, phi in cells]
@@ -170,6 +170,23 @@ class _RingFit(NamedTuple):
     misplaced: FloatArray
 
 
+#: fits of kernels by their content: most of the work, and the same for every range of tilts
+_KEPT: dict[tuple[bytes, bytes, tuple[Ring, ...]], list[_RingFit]] = {}
+_MOST_KEPT = 16
+
+
+def _ring_fits(kernel: PolyKernel, rings: tuple[Ring, ...]) -> list[_RingFit]:
+    """The fits of all rings, kept for the next range of tilts of the same kernel."""
+    key = (kernel.primary.tobytes(), kernel.scatter.tobytes(), rings)
+    fits = _KEPT.get(key)
+    if fits is None:
+        fits = [_fit_ring(kernel, ring) for ring in rings]
+        while len(_KEPT) >= _MOST_KEPT:
+            _KEPT.pop(next(iter(_KEPT)), None)
+        _KEPT[key] = fits
+    return fits
+
+
 def _fit_ring(kernel: PolyKernel, ring: Ring) -> _RingFit:
     """The shape of a ring's kernel without tilt."""
     r = kernel.r_edges_cm
@@ -223,14 +240,23 @@ def _fit_rates(r: FloatArray, shape: FloatArray, weights: FloatArray) -> FloatAr
     """
 
     def loss(p: FloatArray) -> float:
-        a = np.exp(p[0]) * np.array([1.0, 1.25 + np.exp(p[1])])
-        amplitudes = _fit_amplitudes(r, shape, a, weights)
-        e = _exponentials(r, a) @ amplitudes - shape
-        return float((weights * e) @ e + min(amplitudes[0], 0.0) ** 2 + 1e-9 * (p @ p))
+        # `_fit_amplitudes` written out for one shape: it is asked a hundred thousand times for each kernel
+        rate = np.exp(p[0])
+        slow, fast = 1.0 - np.exp(-rate * r), 1.0 - np.exp(-rate * (1.25 + np.exp(p[1])) * r)
+        slope = slow - slow[-1] / fast[-1] * fast
+        weighted = slope * weights
+        norm = weighted @ slope
+        if not norm > 0:
+            return np.inf  # so fast that both have ended within the first radius, and cannot be told apart
+        first = weighted @ (shape - fast * (shape[-1] / fast[-1])) / norm
+        e = first * slow + (shape[-1] - slow[-1] * first) / fast[-1] * fast - shape
+        return float((weights * e) @ e + min(first, 0.0) ** 2 + 1e-9 * (p @ p))
 
     half = float(np.interp(0.5, shape, r))
     starts = [np.array([np.log(s * 0.7 / half), t]) for s in (0.5, 1.0, 2.0) for t in (-1.0, 0.5, 2.0)]
-    best = min((minimize(loss, x, method="Nelder-Mead", options={"maxiter": 400}) for x in starts), key=lambda o: o.fun)
+    with np.errstate(invalid="ignore"):
+        found = [minimize(loss, x, method="Nelder-Mead", options={"maxiter": 400}) for x in starts]
+    best = min(found, key=lambda o: o.fun)
     return np.asarray(np.exp(best.x[0]) * np.array([1.0, 1.25 + np.exp(best.x[1])]))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from dosecalc.errors import MachineError
-from dosecalc.photon.tables import attenuation_table, point_kernels
+from dosecalc.photon.tables import PointKernels, attenuation_table, point_kernels
 
 FloatArray = NDArray[np.float64]
 
@@ -60,23 +60,27 @@ class PolyKernel:
         return np.asarray(spline(-np.clip(cos_theta, -1.0, 1.0))) / (2 * np.pi)
 
 
-def collision_fraction(energies_mev: FloatArray) -> FloatArray:
+def collision_fraction(energies_mev: FloatArray, kernels: PointKernels | None = None) -> FloatArray:
     """Share of the released energy that becomes collision kerma in water: the kernels' primary fraction.
 
     Parameters
     ----------
     energies_mev : float64 [n]
+    kernels : PointKernels, optional
+        The shipped ones if not given, here and in the functions below.
 
     Returns
     -------
     float64 [n]
         Within 0.2 % of mu_en/mu (the kernels' own statistics).
     """
-    k = point_kernels()
+    k = kernels or point_kernels()
     return np.asarray(np.interp(np.log(energies_mev), np.log(k.energies_mev), k.primary.sum((1, 2))))
 
 
-def poly_kernel(energies_mev: FloatArray, energy_fluence: FloatArray) -> PolyKernel:
+def poly_kernel(
+    energies_mev: FloatArray, energy_fluence: FloatArray, kernels: PointKernels | None = None
+) -> PolyKernel:
     """Kernel of a spectrum, weighted with what it releases in water.
 
     The primary part is weighted at the surface: there the shape of the build-up is decided, and further in the weights
@@ -88,18 +92,21 @@ def poly_kernel(energies_mev: FloatArray, energy_fluence: FloatArray) -> PolyKer
     energies_mev : float64 [n]
     energy_fluence : float64 [n]
         Energy fluence of each energy at the surface, any unit.
+    kernels : PointKernels, optional
 
     Raises
     ------
     MachineError
         ``ENERGY_OUTSIDE_TABLE`` when the kernels do not cover the spectrum.
     """
-    tables = point_kernels()
-    primary, scatter = _mean_bins(energies_mev, energy_fluence)
+    tables = kernels or point_kernels()
+    primary, scatter = _mean_bins(energies_mev, energy_fluence, tables)
     return PolyKernel(np.cos(tables.theta_edges_rad), tables.r_edges_cm, cumulate(primary), cumulate(scatter))
 
 
-def hardening_weights(energies_mev: FloatArray, energy_fluence: FloatArray) -> tuple[FloatArray, FloatArray]:
+def hardening_weights(
+    energies_mev: FloatArray, energy_fluence: FloatArray, kernels: PointKernels | None = None
+) -> tuple[FloatArray, FloatArray]:
     """What each energy's kerma and scerma are weighted with, so that one kernel serves a spectrum at every depth.
 
     Released energy that falls as exp(-mu s) along a wide beam, superposed with a kernel k, gives a dose of
@@ -113,38 +120,40 @@ def hardening_weights(energies_mev: FloatArray, energy_fluence: FloatArray) -> t
     energies_mev : float64 [n]
     energy_fluence : float64 [n]
         Energy fluence of each energy at the surface, any unit: the spectrum of `poly_kernel`.
+    kernels : PointKernels, optional
 
     Returns
     -------
     primary, scatter : float64 [n]
         About 1, lower for low energies.
     """
-    tables = point_kernels()
+    tables = kernels or point_kernels()
     mu, _ = attenuation_table().coefficients("water", energies_mev)
     polar = (tables.theta_edges_rad[1:] + tables.theta_edges_rad[:-1]) / 2
     radius = (tables.r_edges_cm[1:] + tables.r_edges_cm[:-1]) / 2
     forward = np.cos(polar)[:, None] * radius
     weights = []
-    for own, mean, reach in zip(
-        kernel_bins(energies_mev), _mean_bins(energies_mev, energy_fluence), (np.inf, SCATTER_REACH_CM), strict=True
-    ):
+    own_bins, mean_bins = kernel_bins(energies_mev, tables), _mean_bins(energies_mev, energy_fluence, tables)
+    for own, mean, reach in zip(own_bins, mean_bins, (np.inf, SCATTER_REACH_CM), strict=True):
         near = radius < reach
         growth = np.exp(mu[:, None, None] * forward)[..., near]
         weights.append((own[..., near] * growth).sum((1, 2)) / (mean[:, near] * growth).sum((1, 2)))
     return weights[0], weights[1]
 
 
-def _mean_bins(energies_mev: FloatArray, energy_fluence: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _mean_bins(
+    energies_mev: FloatArray, energy_fluence: FloatArray, kernels: PointKernels
+) -> tuple[FloatArray, FloatArray]:
     """Primary and scatter [k, m], averaged over a spectrum."""
     mu, _ = attenuation_table().coefficients("water", energies_mev)
-    fraction = collision_fraction(energies_mev)
-    primary, scatter = kernel_bins(energies_mev)
+    fraction = collision_fraction(energies_mev, kernels)
+    primary, scatter = kernel_bins(energies_mev, kernels)
     kerma = energy_fluence * mu * fraction * np.exp(-mu * PRIMARY_DEPTH_CM)
     scerma = energy_fluence * mu * (1.0 - fraction) * np.exp(-mu * SCATTER_DEPTH_CM)
     return np.tensordot(kerma / kerma.sum(), primary, 1), np.tensordot(scerma / scerma.sum(), scatter, 1)
 
 
-def kernel_bins(energies_mev: FloatArray) -> tuple[FloatArray, FloatArray]:
+def kernel_bins(energies_mev: FloatArray, kernels: PointKernels | None = None) -> tuple[FloatArray, FloatArray]:
     """Point kernels between the tabulated energies, linear in the logarithm of energy.
 
     The shares of both parts are interpolated in the same way by `collision_fraction`: interpolating the kernels
@@ -153,6 +162,7 @@ def kernel_bins(energies_mev: FloatArray) -> tuple[FloatArray, FloatArray]:
     Parameters
     ----------
     energies_mev : float64 [n]
+    kernels : PointKernels, optional
 
     Returns
     -------
@@ -164,12 +174,13 @@ def kernel_bins(energies_mev: FloatArray) -> tuple[FloatArray, FloatArray]:
     MachineError
         ``ENERGY_OUTSIDE_TABLE`` when the kernels do not cover the energies.
     """
-    k = point_kernels()
+    k = kernels or point_kernels()
     if energies_mev.min() < k.energies_mev[0] or energies_mev.max() > k.energies_mev[-1]:
         raise MachineError(
             "ENERGY_OUTSIDE_TABLE",
-            f"The spectrum spans {energies_mev.min():g} to {energies_mev.max():g} MeV; the point kernels cover "
-            f"{k.energies_mev[0]:g} to {k.energies_mev[-1]:g} MeV.",
+            f"The spectrum spans {energies_mev.min():g} to {energies_mev.max():g} MeV (centres of its bins); the point "
+            f"kernels cover {k.energies_mev[0]:g} to {k.energies_mev[-1]:g} MeV. Leave out bins that hold hardly any "
+            "energy, or give kernels of more energies.",
         )
     share = k.primary.sum((1, 2))[:, None, None]
     x, nodes = np.log(energies_mev), np.log(k.energies_mev)
