@@ -13,7 +13,7 @@ from dosecalc.cli.app import run
 from dosecalc.machine import MachineSummary, list_machines, load_machine
 from dosecalc_phantoms import list_phantoms
 
-COMMANDS = ("serve", "compute", "dvh", "phantom", "machine", "devices")
+COMMANDS = ("serve", "compute", "dvh", "phantom", "machine", "kernels", "devices")
 
 
 def test_help_names_every_command(capsys):
