@@ -254,7 +254,7 @@ def _fit_rates(r: FloatArray, shape: FloatArray, weights: FloatArray) -> FloatAr
 
     half = float(np.interp(0.5, shape, r))
     starts = [np.array([np.log(s * 0.7 / half), t]) for s in (0.5, 1.0, 2.0) for t in (-1.0, 0.5, 2.0)]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         found = [minimize(loss, x, method="Nelder-Mead", options={"maxiter": 400}) for x in starts]
     best = min(found, key=lambda o: o.fun)
     return np.asarray(np.exp(best.x[0]) * np.array([1.0, 1.25 + np.exp(best.x[1])]))
