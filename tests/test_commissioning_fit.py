@@ -20,7 +20,7 @@ from dosecalc.machine.model import ContaminationElectrons
 
 NOISE = Uncertainty(dose=0.003, floor=0.001, position_mm=0.2)
 #: coarse voxels: the physics is the same on both sides, and the test must be quick
-SETTINGS = FitSettings(NOISE, fine=Resolution(3.0, 8.0, 4.0), coarse=Resolution(4.0, 10.0, 8.0), threads=1)
+SETTINGS = FitSettings(NOISE, Resolution(3.0, 8.0, 4.0), threads=1)
 NARROW, WIDE = Setup(900.0, (60.0, 60.0)), Setup(900.0, (150.0, 150.0))
 
 
@@ -66,7 +66,7 @@ def test_sources_and_off_axis_fluence_come_back() -> None:
     parameters = choose(start, curves)
     assert [p.key for p in parameters] == list(truth)
     known = applied(start, parameters, list(truth.values()))
-    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 1), SETTINGS)
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.resolution, NOISE, 1), SETTINGS)
     assert_recovered(result, truth)
     assert result.arrived
     sure = {f.parameter.key: f.from_data for f in result.parameters}
@@ -87,7 +87,7 @@ def test_spectrum_and_electrons_come_back() -> None:
         "electrons.sigma_mm": 50.0,
     }
     known = applied(start, choose(start, curves), list(truth.values()))
-    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 2), SETTINGS)
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.resolution, NOISE, 2), SETTINGS)
     assert_recovered(result, truth)
     by_key = {f.parameter.key: f for f in result.parameters}
     assert by_key["spectrum.exponent"].from_data > 0.9
@@ -97,7 +97,7 @@ def test_spectrum_and_electrons_come_back() -> None:
     from dosecalc.commissioning.calibration import calibration_dose
 
     fitted = result.fitted
-    dose = calibration_dose(fitted.machine, fitted.energy, SETTINGS.fine, 1)
+    dose = calibration_dose(fitted.machine, fitted.energy, SETTINGS.resolution, 1)
     assert dose == pytest.approx(fitted.energy.calibration.gy_per_mu, rel=1e-5)  # single precision of the engine
 
 
@@ -110,7 +110,7 @@ def test_leaf_tips_come_back_where_leaves_make_the_edge() -> None:
     assert "mlc.tip_offset_mm" not in [p.key for p in choose(start, [replace(curves[0], axis="y")])]
     mlc = start.machine.mlc.model_copy(update={"tip_offset_mm": 0.9})
     known = Model(start.machine.model_copy(update={"mlc": mlc}), 0)
-    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.fine, NOISE, 3), SETTINGS)
+    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.resolution, NOISE, 3), SETTINGS)
     tip = next(f for f in result.parameters if f.parameter.key == "mlc.tip_offset_mm")
     # fluence maps place leaf ends to an eighth of a millimetre
     assert abs(tip.value - 0.9) < 3 * tip.standard_error + 0.125 / 2
@@ -122,7 +122,7 @@ def test_a_jaw_that_stands_off_is_told_and_not_fitted_as_a_source() -> None:
     start = start_model()
     wrong = Setup(900.0, (64.0, 64.0))
     truth = [profile(wrong, "x", edge_positions(32.0), 100.0)]
-    (curve,) = measured(truth, start, SETTINGS.fine, NOISE, 4)
+    (curve,) = measured(truth, start, SETTINGS.resolution, NOISE, 4)
     labelled = replace(curve, setups=(NARROW,))
     result = fit_machine(start.machine, start.energy, [labelled], SETTINGS)
     width = result.curves[0].width_mm
@@ -133,7 +133,7 @@ def test_a_jaw_that_stands_off_is_told_and_not_fitted_as_a_source() -> None:
 
 def test_stops_when_asked() -> None:
     start = start_model()
-    curves = measured([profile(NARROW, "x", edge_positions(30.0), 100.0)], start, SETTINGS.fine, NOISE, 5)
+    curves = measured([profile(NARROW, "x", edge_positions(30.0), 100.0)], start, SETTINGS.resolution, NOISE, 5)
     with pytest.raises(Cancelled):
         fit_machine(start.machine, start.energy, curves, SETTINGS, cancelled=lambda: True)
 

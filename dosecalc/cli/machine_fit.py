@@ -167,7 +167,7 @@ def _fit(found: Measurements, model: Machine, quality: Energy, settings: FitSett
     for m in (model, machine):
         e = m.energy(quality.nominal_mv, quality.fluence_mode)
         assert e is not None  # both have the quality
-        dose = calibration_dose(m, e, settings.fine, settings.threads)
+        dose = calibration_dose(m, e, settings.resolution, settings.threads)
         errors.append(100 * (dose / e.calibration.gy_per_mu - 1))
     return FitReport(
         result,

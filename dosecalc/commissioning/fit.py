@@ -11,7 +11,7 @@ from scipy.optimize import least_squares
 from dosecalc.commissioning.aperture import leaves_make_edges
 from dosecalc.commissioning.calibration import photons_per_mu
 from dosecalc.commissioning.curves import Curve, FloatArray, Setup
-from dosecalc.commissioning.forward import COARSE, FINE, Resolution, Sampler, WaterTank, sample
+from dosecalc.commissioning.forward import FINE, Resolution, Samplers, WaterTank, sample
 from dosecalc.commissioning.parameters import Model, Parameter, applied, choose
 from dosecalc.commissioning.prepare import Prepared, Uncertainty, prepare
 from dosecalc.commissioning.shape import field_edges
@@ -33,16 +33,15 @@ class FitSettings:
     ----------
     uncertainty : Uncertainty
         Of the measurements.
-    fine, coarse : Resolution
-        Voxels for the residuals, and for their derivatives.
+    resolution : Resolution
+        Voxels of the engines.
     most_steps : int
     threads : int
         CPU threads, 0 for all.
     """
 
     uncertainty: Uncertainty = field(default_factory=Uncertainty)
-    fine: Resolution = FINE
-    coarse: Resolution = COARSE
+    resolution: Resolution = FINE
     most_steps: int = _MOST_STEPS
     threads: int = 0
 
@@ -136,9 +135,9 @@ def fit_machine(
     """Fit one beam quality of a machine to curves that `checks.check` let pass.
 
     Minimises the sum over curves and points of ((k m_i(p) - d_i) / sigma_i)^2 plus the sum of ((p_j - start_j) /
-    prior_j)^2, where m_i is the engine's dose and k, one for each curve, is the scale that makes its own sum least
-    (measurements are relative). Gauss-Newton steps in a trust region (`scipy.optimize.least_squares`); derivatives are
-    differences of the engine's doses on coarser voxels.
+    prior_j)^2, where m_i is the dose of the collapsed cone and k, one for each curve, is the scale that makes its own
+    sum least (measurements are relative). Gauss-Newton steps in a trust region (`scipy.optimize.least_squares`);
+    derivatives are differences of the pencil beam's doses, which has the same beam model and is many times as fast.
 
     Raises
     ------
@@ -168,14 +167,17 @@ class _Fit:
         self.prepared = tuple(prepare(c, settings.uncertainty) for c in curves)
         self.parameters = choose(model, curves)
         modelled = [p.curve.select(_reachable(p)) for p in self.prepared]
-        self._fine = WaterTank(modelled, settings.fine, settings.threads)
-        self._coarse = WaterTank([p.curve.select(p.chosen) for p in self.prepared], settings.coarse, settings.threads)
+        self._tank = WaterTank(modelled, settings.resolution, settings.threads)
+        self._thin_tank = WaterTank(
+            [p.curve.select(p.chosen) for p in self.prepared], settings.resolution, settings.threads, "pencil_beam"
+        )
         self._progress, self._cancelled = progress, cancelled
         self._evaluations = 0
+        self._known: dict[bytes, Samplers] = {}
         self._jacobian = np.zeros((0, 0))
 
     def run(self) -> FitResult:
-        before = self._samplers(self._fine, self.start, "the starting model")
+        before = self._at_start()
         first = self._residuals(before)
         n = len(self.parameters)
         solution = least_squares(
@@ -183,7 +185,7 @@ class _Fit:
             xtol=_ARRIVED / np.sqrt(n), ftol=_GAINED, gtol=1e-6, max_nfev=self.settings.most_steps,
         )  # fmt: skip
         fitted = self._model(solution.x)
-        after = self._samplers(self._fine, fitted, "the fitted model")
+        after = self._evaluated(solution.x)
         last = self._residuals(after)
         covariance, points = self._covariance(last), len(last)
         machine = self._calibrated(fitted)
@@ -210,7 +212,7 @@ class _Fit:
 
     def _samplers(
         self, tank: WaterTank, model: Model, step: str, wanted: Callable[[Setup], bool] = lambda _: True
-    ) -> dict[tuple[int, Setup], Sampler]:
+    ) -> Samplers:
         def told(share: float) -> None:
             if self._cancelled():
                 raise Cancelled()
@@ -219,14 +221,26 @@ class _Fit:
         told(0.0)
         return tank.samplers(model.machine, model.energy, wanted, told)
 
+    def _at_start(self) -> Samplers:
+        """Doses of the starting model, which is mostly where the fit begins."""
+        if all(p.before == p.start for p in self.parameters):
+            return self._evaluated(np.zeros(len(self.parameters)))
+        return self._samplers(self._tank, self.start, "the starting model")
+
+    def _evaluated(self, x: FloatArray) -> Samplers:
+        """Doses at a place, remembered: the solver and the report come back to some."""
+        key = x.tobytes()
+        if key not in self._known:
+            self._evaluations += 1
+            self._known[key] = self._samplers(self._tank, self._model(x), f"step {self._evaluations}")
+        return self._known[key]
+
     def _fun(self, x: FloatArray) -> FloatArray:
-        self._evaluations += 1
-        residuals = self._residuals(self._samplers(self._fine, self._model(x), f"step {self._evaluations}"))
-        return np.concatenate([residuals, x])
+        return np.concatenate([self._residuals(self._evaluated(x)), x])
 
     def _jac(self, x: FloatArray) -> FloatArray:
-        """Differences of the residuals on the coarse voxels, parameter by parameter; the prior's below."""
-        base = self._samplers(self._coarse, self._model(x), "derivatives")
+        """Differences of the residuals of the pencil beam, parameter by parameter; the prior's below."""
+        base = self._samplers(self._thin_tank, self._model(x), "derivatives")
         reference = self._residuals(base)
         columns = []
         _, upper = self._scaled_bounds()
@@ -235,12 +249,12 @@ class _Fit:
             moved = x.copy()
             moved[j] += step
             words = f"derivatives, {parameter.meaning}"
-            changed = self._samplers(self._coarse, self._model(moved), words, parameter.touches)
+            changed = self._samplers(self._thin_tank, self._model(moved), words, parameter.touches)
             columns.append((self._residuals({**base, **changed}) - reference) / step)
         self._jacobian = np.column_stack(columns)
         return np.vstack([self._jacobian, np.eye(len(x))])
 
-    def _residuals(self, samplers: dict[tuple[int, Setup], Sampler]) -> FloatArray:
+    def _residuals(self, samplers: Samplers) -> FloatArray:
         """(k m - d) / sigma of the fitted points of all curves."""
         out = []
         for i, prepared in enumerate(self.prepared):
@@ -270,14 +284,12 @@ class _Fit:
         )
 
     def _calibrated(self, model: Model) -> Model:
-        fluence = photons_per_mu(model.machine, model.energy, self.settings.fine, self.settings.threads)
+        fluence = photons_per_mu(model.machine, model.energy, self.settings.resolution, self.settings.threads)
         return model.with_energy(
             calibration=model.energy.calibration.model_copy(update={"photons_per_mu_cm2": fluence})
         )
 
-    def _curve_result(
-        self, i: int, before: dict[tuple[int, Setup], Sampler], after: dict[tuple[int, Setup], Sampler]
-    ) -> CurveResult:
+    def _curve_result(self, i: int, before: Samplers, after: Samplers) -> CurveResult:
         prepared = self.prepared[i]
         reachable = _reachable(prepared)
         shown = replace(
@@ -311,7 +323,7 @@ def _reachable(prepared: Prepared) -> np.ndarray[tuple[int], np.dtype[np.bool_]]
     return np.asarray(inside)
 
 
-def _aligned(machine: Machine, curve: Curve, i: int, samplers: dict[tuple[int, Setup], Sampler]) -> FloatArray:
+def _aligned(machine: Machine, curve: Curve, i: int, samplers: Samplers) -> FloatArray:
     """The model at a curve's points; where jaws make the field, on the scale of the model's own field width.
 
     Jaws have no offset in the model: a jaw that stands a millimetre off would otherwise be fitted as a focal spot or

@@ -20,9 +20,13 @@ MARGIN_MM = 50.0
 _LEAST_HALF_WIDTH_MM = 80.0
 #: voxels around a sampled region that its splines need
 _PAD = 4
+#: how far a curve's points may be moved along it, when a profile is brought to the model's width, mm
+_SLACK_MM = 10.0
 
 #: doses at points (BLD x, BLD y, depth; mm), float64 [n, 3] -> float64 [n]
 Sampler = Callable[[FloatArray], FloatArray]
+#: of curves by their index and the setups of their points
+Samplers = dict[tuple[int, Setup], Sampler]
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,34 @@ class Resolution:
     depth_mm: float
 
 
-#: for what is reported and fitted to, and for the derivatives, which need not be exact
+#: of a fit unless it is told otherwise
 FINE = Resolution(2.0, 5.0, 2.5)
-COARSE = Resolution(3.0, 6.0, 5.0)
 
 
 @dataclass(frozen=True)
 class _Phantom:
-    """One engine run: a setup, with the axis along which it is resolved finely."""
+    """One engine run: a setup, with the axis along which it is resolved finely.
+
+    Parameters
+    ----------
+    setup : Setup
+    axis : 'x', 'y' or None
+    half_width_mm : (float, float)
+        Of the water along x and y.
+    reach_mm : (float, float)
+        How far beside the axis dose is asked for.
+    depth_mm : float
+    """
 
     setup: Setup
     axis: str | None
     half_width_mm: tuple[float, float]
+    reach_mm: tuple[float, float]
     depth_mm: float
 
 
 class WaterTank:
-    """The engine's dose at the points of some curves.
+    """An engine's dose at the points of some curves.
 
     Parameters
     ----------
@@ -67,12 +82,18 @@ class WaterTank:
     resolution : Resolution
     threads : int
         CPU threads, 0 for all.
+    engine : 'collapsed_cone' or 'pencil_beam'
+        A pencil beam needs water only between the source and the points, not where photons scatter: its phantoms are
+        as thin as the curves, and its dose there costs a fraction.
     """
 
-    def __init__(self, curves: Sequence[Curve], resolution: Resolution, threads: int = 0) -> None:
+    def __init__(
+        self, curves: Sequence[Curve], resolution: Resolution, threads: int = 0, engine: str = "collapsed_cone"
+    ) -> None:
         self.curves = tuple(curves)
         self._resolution = resolution
         self._threads = threads
+        self._engine = engine
         self._phantom_of = _phantoms(self.curves)
 
     @property
@@ -86,7 +107,7 @@ class WaterTank:
         energy: Energy,
         wanted: Callable[[Setup], bool] = lambda _: True,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> dict[tuple[int, Setup], Sampler]:
+    ) -> Samplers:
         """Dose in each phantom, for curves by their index and the setups of their points.
 
         Parameters
@@ -110,16 +131,20 @@ class WaterTank:
         return found
 
     def _dose(self, phantom: _Phantom, machine: Machine, energy: Energy) -> Volume:
-        grid = _grid(phantom, self._resolution)
+        """Dose around the points of a phantom's curves."""
+        whole, thin = (_grid(phantom, self._resolution, half) for half in (phantom.half_width_mm, None))
+        grid = thin if self._engine == "pencil_beam" else whole
         water = Patient(
             Volume(grid, np.ones(grid.shape, np.float32)), np.zeros(grid.shape, np.uint8), ("water",), "HFS"
         )
         plan = field_plan(machine, energy, phantom.setup)
-        dose = compute_dose(water, plan, machine, DoseSettings(grid=grid, threads=self._threads))
-        return Volume(grid, dose.total_gy)
+        settings = DoseSettings(engine=self._engine, grid=grid, threads=self._threads)
+        dose = compute_dose(water, plan, machine, settings).total_gy
+        rim = [(n - m) // 2 for n, m in zip(grid.shape, thin.shape, strict=True)]
+        return Volume(thin, dose[tuple(slice(r, r + m) for r, m in zip(rim, thin.shape, strict=True))].copy())
 
 
-def sample(curve: Curve, index: int, samplers: dict[tuple[int, Setup], Sampler], points_mm: FloatArray) -> FloatArray:
+def sample(curve: Curve, index: int, samplers: Samplers, points_mm: FloatArray) -> FloatArray:
     """Dose at points of a curve, which may have been shifted: float64 [n], each from the phantom of its setup."""
     if len(curve.setups) == 1:
         return samplers[(index, curve.setups[0])](points_mm)
@@ -129,22 +154,21 @@ def sample(curve: Curve, index: int, samplers: dict[tuple[int, Setup], Sampler],
 def _phantoms(curves: Sequence[Curve]) -> list[tuple[_Phantom, ...]]:
     """The phantoms of each curve: as few as serve all curves, each as large as the largest of them needs."""
     axes: dict[Setup, list[str]] = {}
-    depth: dict[Setup, float] = {}
-    beside: dict[Setup, float] = {}
+    extent: dict[Setup, FloatArray] = {}
     for curve in curves:
         for n, setup in enumerate(curve.setups):
             found = axes.setdefault(setup, [])
             if curve.axis is not None and curve.axis not in found:
                 found.append(curve.axis)
             points = curve.points_mm if len(curve.setups) == 1 else curve.points_mm[n : n + 1]
-            depth[setup] = max(depth.get(setup, 0.0), float(points[:, 2].max()))
-            beside[setup] = max(beside.get(setup, 0.0), float(np.abs(points[:, :2]).max()))
+            extent[setup] = np.maximum(extent.get(setup, np.zeros(3)), np.abs(points).max(0))
     out = []
     for curve in curves:
         per_curve = []
         for setup in curve.setups:
             axis = curve.axis or (axes[setup][0] if axes[setup] else None)
-            per_curve.append(_Phantom(setup, axis, _half_widths(setup, depth[setup]), depth[setup] + MARGIN_MM))
+            x, y, depth = map(float, extent[setup])
+            per_curve.append(_Phantom(setup, axis, _half_widths(setup, depth), (x, y), depth + MARGIN_MM))
         out.append(tuple(per_curve))
     return out
 
@@ -155,14 +179,18 @@ def _half_widths(setup: Setup, depth_mm: float) -> tuple[float, float]:
     return x, y
 
 
-def _grid(phantom: _Phantom, resolution: Resolution) -> Grid:
-    """Voxels with one centred on the axis, the first layer beginning at the surface."""
+def _grid(phantom: _Phantom, resolution: Resolution, half_width_mm: tuple[float, float] | None) -> Grid:
+    """Voxels with one centred on the axis, the first layer beginning at the surface.
+
+    ``half_width_mm`` None makes the water just wide enough to sample the points in it.
+    """
     spacing, count = [], []
-    for axis, half, side in zip("xy", phantom.half_width_mm, phantom.setup.field_mm, strict=True):
-        step = resolution.along_mm if axis == phantom.axis else resolution.across_mm
-        step = min(step, side / 5)
+    for n, (axis, side, reach) in enumerate(zip("xy", phantom.setup.field_mm, phantom.reach_mm, strict=True)):
+        fine = axis == phantom.axis
+        step = min(resolution.along_mm if fine else resolution.across_mm, side / 5)
         spacing.append(step)
-        count.append(2 * int(np.ceil(half / step)) + 1)
+        thin = int(np.ceil((reach + (_SLACK_MM if fine else 0.0)) / step)) + _PAD
+        count.append(2 * (thin if half_width_mm is None else max(thin, int(np.ceil(half_width_mm[n] / step)))) + 1)
     deep = int(np.ceil(phantom.depth_mm / resolution.depth_mm))
     origin = (-(count[0] - 1) / 2 * spacing[0], resolution.depth_mm / 2, -(count[1] - 1) / 2 * spacing[1])
     return Grid(origin, (spacing[0], resolution.depth_mm, spacing[1]), (count[1], deep, count[0]))

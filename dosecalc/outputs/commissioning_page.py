@@ -211,8 +211,7 @@ def _plot(n: int, result: CurveResult) -> str:
 
 
 def _provenance(report: FitReport) -> str:
-    s, start = report.settings, report.result.start.machine
-    u = s.uncertainty
+    start, u, v = report.result.start.machine, report.settings.uncertainty, report.settings.resolution
     rows = [
         ["dosecalc", escape(dosecalc.__version__)],
         ["fitted model", f'{escape(report.machine.name)} <span class="hash">{report.machine.sha256}</span>'],
@@ -223,7 +222,7 @@ def _provenance(report: FitReport) -> str:
         ],
         [
             "voxels",
-            f"{s.fine.along_mm:g} mm along profiles, {s.fine.across_mm:g} mm across, {s.fine.depth_mm:g} mm in depth",
+            f"{v.along_mm:g} mm along profiles, {v.across_mm:g} mm across, {v.depth_mm:g} mm in depth",
         ],
         ["evaluations of all curves", f"{report.result.steps}"],
         *(
