@@ -2,8 +2,8 @@
 
     python -m benchmarks.clinical_parts [REFERENCE] [--set NAME ...] [--json FILE] [--document docs/validation.md]
 
-REFERENCE defaults to the environment variable DOSECALC_REFERENCE. Every changed model is calibrated again, so that it
-gives its calibration dose. The last row takes all the parts off, which is the beam model that the first version had.
+REFERENCE defaults to the environment variable DOSECALC_REFERENCE. Every changed model is calibrated again, so that its
+calibration dose is as before. The last row takes all the parts off, which is the beam model that the first version had.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.clinical_comparison import gamma_pass_rates, high_dose_ratio, relative_misfit_percent
 from benchmarks.clinical_sets import SETS, ClinicalSet
-from dosecalc.commissioning.calibration import photons_per_mu
+from dosecalc.commissioning.calibration import calibration_dose
 from dosecalc.commissioning.forward import FINE
 from dosecalc.dicom.study import load_study
 from dosecalc.engine import DoseSettings, compute_dose
@@ -78,14 +78,17 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def calibrated(machine: Machine) -> Machine:
-    """The machine with the photons per MU that give its calibration dose."""
+def calibrated(machine: Machine, change: Change) -> Machine:
+    """The changed machine, its photons per MU such that its calibration dose is as before."""
+    changed = change(machine)
     energies = []
-    for energy in machine.energies:
-        photons = photons_per_mu(machine, energy, FINE)
-        calibration = energy.calibration.model_copy(update={"photons_per_mu_cm2": photons})
-        energies.append(energy.model_copy(update={"calibration": calibration}))
-    return machine.model_copy(update={"energies": tuple(energies)})
+    for before, after in zip(machine.energies, changed.energies, strict=True):
+        factor = calibration_dose(machine, before, FINE) / calibration_dose(changed, after, FINE)
+        calibration = after.calibration.model_copy(
+            update={"photons_per_mu_cm2": factor * after.calibration.photons_per_mu_cm2}
+        )
+        energies.append(after.model_copy(update={"calibration": calibration}))
+    return changed.model_copy(update={"energies": tuple(energies)})
 
 
 def run_set(item: ClinicalSet, archive: Path) -> list[Row]:
@@ -100,7 +103,7 @@ def run_set(item: ClinicalSet, archive: Path) -> list[Row]:
     patient = patient_of(case, request)
     rows = []
     for name, change in CHANGES.items():
-        machines = [calibrated(change(load_machine(m))) for m in item.machines]
+        machines = [calibrated(load_machine(m), change) for m in item.machines]
         settings = DoseSettings(grid=clinical.grid)
         computed = compute_dose(patient, case.plan, MachineMapping.of(machines), settings).volume
         rows.append(
