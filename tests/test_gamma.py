@@ -308,6 +308,47 @@ def test_bits_do_not_depend_on_threads() -> None:
     assert all(np.array_equal(p.values, q.values, equal_nan=True) for p, q in zip(one.maps, many.maps, strict=True))
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_gamma_where_only_some_doses_are_equal_is_as_without_looking_at_the_nodes(local: bool) -> None:
+    """Falling axes make no difference to gamma, but doses on them are not compared node by node first."""
+    generator = np.random.default_rng(11)
+    axes = tuple(np.arange(n) * 2.5 for n in (9, 10, 12))
+    reference = 10 + generator.standard_normal((9, 10, 12))
+    reference[2, 3] = 0.0
+    evaluated = np.where(generator.random(reference.shape) < 0.7, reference, reference + 0.4)
+    options = {"local": local, "threshold_percent": 0.0}
+    falling = (axes[0][::-1], axes[1], axes[2])
+    criteria = ["3%/3mm", "2%/1mm"]
+    found = gamma_on_axes(axes, reference, axes, evaluated, criteria, **options)  # type: ignore[arg-type]
+    searched = gamma_on_axes(axes, reference, falling, evaluated[::-1], criteria, **options)  # type: ignore[arg-type]
+    assert (found.above_threshold, found.unreached) == (searched.above_threshold, searched.unreached)
+    for a, b in zip(found.maps, searched.maps, strict=True):
+        assert np.array_equal(a.values, b.values, equal_nan=True)
+
+
+def test_a_dose_that_is_not_finite_is_refused_wherever_it_lies() -> None:
+    """Below the threshold too, where no gamma would show it; at the same nodes and at others."""
+    axis, dose = np.arange(5.0), np.array([0.0, 1, 2, 2, 1])
+    broken = dose.copy()
+    for value in (np.nan, np.inf, -np.inf):
+        broken[0] = value
+        for shift in (0.0, 0.5):
+            for a, b in ((broken, dose), (dose, broken)):
+                with pytest.raises(InputError, match="finite") as error:
+                    gamma_on_axes(axis, a, axis + shift, b)
+                assert error.value.reason == "DOSE_NOT_FINITE"
+
+
+def test_equal_doses_of_many_voxels_in_several_threads() -> None:
+    axes = tuple(np.arange(n) * 1.0 for n in (60, 90, 100))  # more than are marked by one thread
+    dose = np.random.default_rng(12).random((60, 90, 100))
+    with threads.limit(1):
+        one = gamma_on_axes(axes, dose, axes, dose, "1%/1mm").maps[0].values
+    many = gamma_on_axes(axes, dose, axes, dose, "1%/1mm").maps[0].values
+    assert np.array_equal(one, many, equal_nan=True)
+    assert np.array_equal(many == 0.0, dose >= 0.1 * dose.max())
+
+
 @pytest.mark.parametrize(
     ("text", "dose", "distance"), [("2%/2mm", 2, 2), ("3 % / 1.5 mm", 3, 1.5), ("1/1", 1, 1), ("2%/2MM", 2, 2)]
 )

@@ -10,15 +10,16 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, search_offsets
+from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, refuse_too_many, search_offsets
 from dosecalc.errors import InputError
 from dosecalc.geometry import Volume
+from dosecalc_kernels.cpu.gamma_nodes import gamma_at_nodes
 from dosecalc_kernels.registry import backend
 
 FloatArray = NDArray[np.float64]
@@ -56,6 +57,7 @@ class Criterion:
                 )
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> Criterion:
         """From text like ``2%/2mm`` or ``3/3``.
 
@@ -269,7 +271,7 @@ def gamma_on_axes(
         Statistical uncertainty of the reference (one standard deviation); the dose criterion of each point becomes the
         root of criterion^2 + (2 sigma)^2.
     device : str
-        Where to search, as `dosecalc_kernels.registry.backend` takes it; gammas agree to 0.001.
+        Where to search, as `dosecalc_kernels.registry.backend` takes it.
 
     Returns
     -------
@@ -285,40 +287,68 @@ def gamma_on_axes(
     """
     wanted = _criteria(criteria)
     ref = _Distribution.of(reference_axes_mm, reference, "reference")
-    ev = _Distribution.of(evaluated_axes_mm, evaluated, "evaluated").rising()
+    ev = _Distribution.of(evaluated_axes_mm, evaluated, "evaluated", like=ref)
     if ref.dimensions != ev.dimensions:
         raise InputError(
             "GAMMA_AXES", f"The reference has {ref.dimensions} dimensions, the evaluated dose has {ev.dimensions}."
         )
-    ref = ref.snapped_to(ev)
     limit = math.inf if max_gamma is None else _positive(float(max_gamma), "maximum gamma")
-    if sampling is not None and not 1 <= sampling <= 1000:
-        raise InputError("GAMMA_OPTION", f"A sampling of {sampling} per distance is not possible; use 1 to 1000.")
+    if sampling is not None:
+        refuse_too_many(ev.searched, sampling, limit)
     normalisation = _normalisation(ref.values, normalisation_gy)
     if not 0 <= threshold_percent <= 100:
         raise InputError("GAMMA_OPTION", f"A threshold of {threshold_percent} percent is not possible; use 0 to 100.")
     threshold = threshold_percent / 100.0 * normalisation
-    above = ref.values >= threshold
-    if local:
-        above &= ref.values > 0.0
-    points = np.flatnonzero(above)
-    dose_criterion = _dose_criterion(ref.values.ravel(), points, wanted, normalisation, local)
-    if reference_sigma_gy is not None:
-        sigma = np.asarray(reference_sigma_gy, dtype=np.float64)
-        if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
-            raise InputError("GAMMA_OPTION", "The uncertainty must be one finite number for each reference point.")
-        dose_criterion = np.hypot(dose_criterion, 2.0 * sigma.ravel()[points])
-    found = _search(ref, ev, points, dose_criterion, wanted, limit, sampling, device)
+    sigma = None if reference_sigma_gy is None else _uncertainty(reference_sigma_gy, ref)
+    maps, above, without = _at_nodes(ref, ev, wanted, normalisation, threshold, local, sigma is None)
+    unreached = 0
+    if without:
+        points = np.flatnonzero((maps < 0.0).any(axis=0))
+        dose_criterion = _dose_criterion(ref.values.ravel(), points, wanted, normalisation, local)
+        if sigma is not None:
+            dose_criterion = np.hypot(dose_criterion, 2.0 * sigma[points])
+        rising = ev.rising()
+        found = _search(ref.snapped_to(rising), rising, points, dose_criterion, wanted, limit, sampling, device)
+        maps[:, points] = found
+        unreached = int(np.count_nonzero(np.isnan(found).any(axis=0)))
     return GammaResult(
-        maps=tuple(GammaMap(c, _spread(f, points, ref)) for c, f in zip(wanted, found, strict=True)),
+        maps=tuple(GammaMap(c, m.reshape(ref.shape)) for c, m in zip(wanted, maps, strict=True)),
         normalisation_gy=normalisation,
         threshold_gy=threshold,
         local=local,
         max_gamma=limit,
         sampling=sampling,
-        above_threshold=len(points),
-        unreached=int(np.count_nonzero(np.isnan(found).any(axis=0))),
+        above_threshold=above,
+        unreached=unreached,
     )
+
+
+def _at_nodes(
+    ref: _Distribution,
+    ev: _Distribution,
+    criteria: Sequence[Criterion],
+    normalisation: float,
+    threshold: float,
+    local: bool,
+    comparable: bool,
+) -> tuple[NDArray[np.float32], int, int]:
+    """What one look at each reference point says.
+
+    Float32 [criteria, n], NaN where gamma is not wanted, -1 where it is not known; how many points are wanted; and how
+    many gammas are not known. ``comparable``: doses at the same node may settle a gamma.
+    """
+    share = np.array([c.dose_percent / 100.0 for c in criteria])
+    none = np.zeros(len(share))
+    of_all, of_own = (none, share) if local else (share * normalisation, none)
+    maps = np.empty((len(share), ref.values.size), np.float32)
+    together = comparable and ref.axes is ev.axes
+    wanted, without, wrong = gamma_at_nodes(
+        ref.values.ravel(), ev.values.ravel(), together, of_all, of_own, threshold, maps
+    )
+    if wrong or not together:
+        ref.refuse_not_finite("reference")
+        ev.refuse_not_finite("evaluated")
+    return maps, wanted // len(share), without
 
 
 def _search(
@@ -350,8 +380,7 @@ def _search(
     if math.isinf(limit):
         # sampled gammas lie above the true minimum by less than this
         reach = 1.1 * float(np.nanmax(least(everywhere()), initial=0.0)) + 0.5
-    z, y, x = (len(a) > 1 for a in ev.axes)
-    return least(search_offsets((z, y, x), sampling, reach))
+    return least(search_offsets(ev.searched, sampling, reach))
 
 
 def _refuse_apart(ref: _Distribution, ev: _Distribution) -> None:
@@ -381,9 +410,23 @@ def _normalisation(reference: FloatArray, given: float | None) -> float:
     if given is not None:
         return _positive(float(given), "normalisation dose")
     most = float(reference.max())
+    if not math.isfinite(most):
+        raise _not_finite("reference")
     if not most > 0:
         raise InputError("DOSE_ZERO", "The reference dose is zero everywhere, so percentages of it mean nothing.")
     return most
+
+
+def _not_finite(name: str) -> InputError:
+    return InputError("DOSE_NOT_FINITE", f"The {name} dose holds values that are not finite numbers.")
+
+
+def _uncertainty(sigma_gy: ArrayLike, ref: _Distribution) -> FloatArray:
+    """One standard deviation by reference point, float64 [n]."""
+    sigma = np.asarray(sigma_gy, dtype=np.float64)
+    if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
+        raise InputError("GAMMA_OPTION", "The uncertainty must be one finite number for each reference point.")
+    return sigma.ravel()
 
 
 def _dose_criterion(
@@ -394,12 +437,6 @@ def _dose_criterion(
     for row, c in zip(criterion, criteria, strict=True):
         row[:] = c.dose_percent / 100.0 * (doses[points] if local else normalisation)
     return criterion
-
-
-def _spread(found: NDArray[np.float32], points: NDArray[np.int64], ref: _Distribution) -> NDArray[np.float32]:
-    values = np.full(ref.values.size, np.nan, dtype=np.float32)
-    values[points] = found
-    return values.reshape(ref.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,8 +457,11 @@ class _Distribution:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, axes_mm: ArrayLike | Sequence[ArrayLike], dose: ArrayLike, name: str) -> _Distribution:
-        values = np.atleast_1d(np.ascontiguousarray(dose, dtype=np.float64))
+    def of(
+        cls, axes_mm: ArrayLike | Sequence[ArrayLike], dose: ArrayLike, name: str, like: _Distribution | None = None
+    ) -> _Distribution:
+        """Check what was given; a distribution on the nodes of ``like`` shares its axes."""
+        values = np.ascontiguousarray(dose, dtype=np.float64)
         axes = _axes(axes_mm, values.ndim)
         if values.ndim > 3 or tuple(len(a) for a in axes) != values.shape or not values.size:
             raise InputError(
@@ -429,23 +469,33 @@ class _Distribution:
                 f"The {name} dose of shape {values.shape} does not fit axes of {[len(a) for a in axes]} positions; "
                 "one to three dimensions are possible.",
             )
-        for axis in axes:
-            steps = np.diff(axis)
-            if not np.all(np.isfinite(axis)) or not (np.all(steps > 0) or np.all(steps < 0)):
-                raise InputError("GAMMA_AXES", f"Positions along each axis of the {name} dose must rise or fall.")
-        if not math.isfinite(values.sum()):  # one pass; no sum of doses is beyond the largest number
-            raise InputError("DOSE_NOT_FINITE", f"The {name} dose holds values that are not finite numbers.")
         front = 3 - values.ndim
-        return cls((np.zeros(1),) * front + axes, values.reshape((1,) * front + values.shape), values.shape)
+        padded = values.reshape((1,) * front + values.shape)
+        if like is not None and values.shape == like.shape and _same(axes, like.axes[front:]):
+            return cls(like.axes, padded, values.shape)
+        if not all(_rises_or_falls(axis) for axis in axes):
+            raise InputError("GAMMA_AXES", f"Positions along each axis of the {name} dose must rise or fall.")
+        return cls((np.zeros(1),) * front + axes, padded, values.shape)
 
     @property
     def dimensions(self) -> int:
         return len(self.shape)
 
     @property
+    def searched(self) -> tuple[bool, bool, bool]:
+        """Along which axes (z, y, x) there is more than one position."""
+        z, y, x = (len(a) > 1 for a in self.axes)
+        return z, y, x
+
+    @property
     def per_cell(self) -> FloatArray:
         """Nodes per mm where an axis is regular, 0 where it is not, float64 [3]."""
         return np.array([_per_cell(a) for a in self.axes])
+
+    def refuse_not_finite(self, name: str) -> None:
+        """Raise when some dose is not a finite number: the extremes tell, for they are NaN when any dose is."""
+        if not (math.isfinite(self.values.max()) and math.isfinite(self.values.min())):
+            raise _not_finite(name)
 
     def rising(self) -> _Distribution:
         """The same with rising axes."""
@@ -464,10 +514,22 @@ class _Distribution:
         return _Distribution(axes, self.values, self.shape)
 
 
+def _same(axes: Sequence[FloatArray], others: Sequence[FloatArray]) -> bool:
+    return all(a is b or bool((a == b).all()) for a, b in zip(axes, others, strict=True))
+
+
+def _rises_or_falls(axis: FloatArray) -> bool:
+    """Whether positions are finite and strictly rising or falling: NaN is neither, and infinity is at an end."""
+    if not (math.isfinite(axis[0]) and math.isfinite(axis[-1])):
+        return False
+    steps = axis[1:] - axis[:-1]
+    return not len(steps) or bool(steps.min() > 0.0 or steps.max() < 0.0)
+
+
 def _axes(axes_mm: Any, dimensions: int) -> tuple[FloatArray, ...]:
     given = [axes_mm] if dimensions == 1 and not _nested(axes_mm) else axes_mm
     try:
-        axes = [np.array(a, dtype=np.float64, ndmin=1) for a in given]
+        axes = [np.ascontiguousarray(a, dtype=np.float64) for a in given]
     except (TypeError, ValueError):
         axes = []
     if len(axes) != dimensions or any(a.ndim != 1 for a in axes):

@@ -61,6 +61,26 @@ def everywhere() -> SearchOffsets:
     )
 
 
+def refuse_too_many(axes: tuple[bool, bool, bool], fraction: int, reach: float) -> None:
+    """Refuse a search that nobody would wait for; an infinite reach is not known yet.
+
+    Raises
+    ------
+    InputError
+        ``GAMMA_OPTION``, ``GAMMA_SEARCH_TOO_LARGE``.
+    """
+    if not 1 <= fraction <= 1000:
+        raise InputError("GAMMA_OPTION", f"A sampling of {fraction} per distance is not possible; use 1 to 1000.")
+    dimensions = sum(axes)
+    expected = (1.0, 2.0, math.pi, 4 * math.pi / 3)[dimensions] * (reach * fraction + 1) ** dimensions
+    if MOST_POINTS < expected < math.inf:
+        raise InputError(
+            "GAMMA_SEARCH_TOO_LARGE",
+            f"Sampling {fraction} times per distance criterion out to a gamma of {reach:.3g} takes {expected:.2g} "
+            "points for each voxel; set a smaller maximum gamma, or leave out the sampling fraction.",
+        )
+
+
 @lru_cache(maxsize=8)
 def search_offsets(axes: tuple[bool, bool, bool], fraction: int, reach: float) -> SearchOffsets:
     """Points on shells ``1 / fraction`` apart and on each shell no further from each other than that.
@@ -77,16 +97,10 @@ def search_offsets(axes: tuple[bool, bool, bool], fraction: int, reach: float) -
     Raises
     ------
     InputError
-        ``GAMMA_SEARCH_TOO_LARGE``.
+        As `refuse_too_many`.
     """
+    refuse_too_many(axes, fraction, reach)
     dimensions = sum(axes)
-    expected = {0: 1.0, 1: 2.0, 2: math.pi, 3: 4 * math.pi / 3}[dimensions] * (reach * fraction + 1) ** dimensions
-    if expected > MOST_POINTS:
-        raise InputError(
-            "GAMMA_SEARCH_TOO_LARGE",
-            f"Sampling {fraction} times per distance criterion out to a gamma of {reach:.3g} takes {expected:.2g} "
-            "points for each voxel; set a smaller maximum gamma, or leave out the sampling fraction.",
-        )
     step = 1.0 / fraction
     shells = [_shell(k, step, dimensions) for k in range(math.floor(reach * fraction + 1e-9) + 1)]
     points = np.zeros((sum(len(s) for s in shells), 3))

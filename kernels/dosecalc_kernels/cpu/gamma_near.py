@@ -1,4 +1,4 @@
-"""Gamma of points whose dose is found again nearby: samples close to them, eight neighbouring points at a time.
+"""Gamma of points whose dose is found again nearby: samples close to them, neighbouring points at a time.
 
 Where the reference points lie on the evaluated grid, or all at the same place within its cells, an offset falls on the
 same place of a cell for each of them: the trilinear weights are the offset's alone, and the corners of neighbouring
@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 #: points in a vector
-LANES = 8
+LANES = 4
 #: share of a cell within which a sample counts as on the node
 _ON_NODE = 1e-9
 #: dose outside the nodes, finite because corners of no weight may lie there
