@@ -29,5 +29,6 @@ def usable(name: str) -> Backend:
 
 
 def host_backends() -> list[Backend]:
-    """The host build in every launch of `LAUNCHES`."""
-    return [Backend("host-cuda", HostLauncher(block, order)) for block, order in LAUNCHES]
+    """The host build in every launch of `LAUNCHES`, and watched for races."""
+    launchers = [HostLauncher(block, order) for block, order in LAUNCHES] + [HostLauncher(races=True)]
+    return [Backend("host-cuda", launcher) for launcher in launchers]

@@ -30,8 +30,9 @@ from dosecalc_kernels.cuda.memory import DeviceMemory
 from dosecalc_kernels.cuda.source import Source
 from dosecalc_kernels.errors import DeviceFault
 
-_SHIM = Path(__file__).with_name("host_shim.h")
-_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-w")
+_SHIM, _RACES = Path(__file__).with_name("host_shim.h"), Path(__file__).with_name("host_races.cpp")
+_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-w")
+_WATCHED = "-fsanitize=thread"  # the compiler's part alone: its library is not linked, `host_races.cpp` is
 _GUARD = 256  # bytes on both sides of every array
 _POISON = 0xFF  # NaN as a float, -1 as an integer
 _ONE_AT_A_TIME = threading.Lock()  # the shim keeps the indices of the running thread in variables of the library
@@ -103,6 +104,9 @@ class HostLauncher(Launcher):
         In which blocks, and threads between barriers, run.
     memory_bytes : int
         Size of the memory that it pretends to have; taking more at a time fails as on a device.
+    races : bool
+        Watch every access to memory, slowly: one that nothing orders against another thread's, or that reads beside an
+        array, is a fault.
 
     Raises
     ------
@@ -114,8 +118,11 @@ class HostLauncher(Launcher):
     description = "CUDA kernels compiled for the host"
     multiprocessors = 1
 
-    def __init__(self, block: int | None = None, order: str = "forward", memory_bytes: int = 2**40) -> None:
+    def __init__(
+        self, block: int | None = None, order: str = "forward", memory_bytes: int = 2**40, races: bool = False
+    ) -> None:
         super().__init__(block)
+        self._races = races
         self.xp = _ArrayModule(np)
         self._order = ORDERS[order]
         self._total = memory_bytes
@@ -172,7 +179,7 @@ class HostLauncher(Launcher):
         self, source: Source, kernel: str, grid: Dims, block: Dims, args: Sequence[Any], shared_bytes: int
     ) -> None:
         start = time.perf_counter()
-        library = _library(source)
+        library = _library(source, self._races)
         self.compile_seconds += time.perf_counter() - start
         values = [ctypes.c_void_p(a.ctypes.data) if self.is_device_array(a) else np.array(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(
@@ -181,6 +188,8 @@ class HostLauncher(Launcher):
         dims = (ctypes.c_uint * 6)(*grid, *block)
         library.dosecalc_error.restype = ctypes.c_char_p
         with _ONE_AT_A_TIME:
+            if self._races:
+                _watch(library, source, kernel, args)
             failed = library[f"dosecalc_launch_{kernel}"](dims, shared_bytes, self._order, pointers)
             what = library.dosecalc_error().decode()
         if failed:
@@ -188,8 +197,25 @@ class HostLauncher(Launcher):
         self.synchronise()
 
 
+def _watch(library: ctypes.CDLL, source: Source, kernel: str, args: Sequence[Any]) -> None:
+    """Tell the library which arrays the next launch may touch; where several overlap, their union."""
+    spans: list[list[Any]] = []
+    arrays = [(a, p.name) for a, p in zip(args, source.kernels()[kernel], strict=True) if p.pointer]
+    for array, name in sorted(arrays, key=lambda a: int(a[0].ctypes.data)):
+        begin, end = array.ctypes.data, array.ctypes.data + array.nbytes
+        grain = min(4, array.itemsize)
+        if spans and begin < spans[-1][1]:
+            spans[-1][1:] = max(end, spans[-1][1]), min(grain, spans[-1][2]), spans[-1][3] + b" or " + name.encode()
+        else:
+            spans.append([begin, end, grain, name.encode()])
+    n = len(spans)
+    begins, ends, grains, names = zip(*spans, strict=True) if spans else ((), (), (), ())
+    sizes = ctypes.c_size_t * n
+    library.dosecalc_race_watch(sizes(*begins), sizes(*ends), sizes(*grains), (ctypes.c_char_p * n)(*names), n)
+
+
 @cache
-def _library(source: Source) -> ctypes.CDLL:
+def _library(source: Source, races: bool) -> ctypes.CDLL:
     trampolines = "".join(
         f'extern "C" int dosecalc_launch_{k}(const unsigned* dims, unsigned shared, unsigned order, void** args)\n'
         f"{{ return dosecalc_shim::launch(&dosecalc_shim::Trampoline<&{k}>::call, args, dims, shared, order); }}\n"
@@ -197,27 +223,40 @@ def _library(source: Source) -> ctypes.CDLL:
     )
     text = (
         ("#define DOSECALC_BARRIERS 1\n" if source.talks() else "")
+        + ("#define DOSECALC_RACES 1\n" if races else "")
         + _SHIM.read_text(encoding="utf-8").replace("#pragma once\n", "")
         + source.text()
         + "\n"
         + trampolines
         + 'extern "C" const char* dosecalc_error() { return dosecalc_shim::error.c_str(); }\n'
     )
+    parts = [(text, _WATCHED), (_RACES.read_text(encoding="utf-8"), "")] if races else [(text, "")]
     command = compiler()
     assert command is not None  # the launcher looked for it
-    key = hashlib.sha256("\0".join([text, *command, *_OPTIONS]).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join([*(t + o for t, o in parts), *command, *_OPTIONS]).encode()).hexdigest()[:32]
     file = _cache_folder() / f"{source.name}-{key}.so"
     if not file.is_file():
         with tempfile.TemporaryDirectory(dir=file.parent) as work:
             made = Path(work) / "kernel.so"
-            (Path(work) / "kernel.cpp").write_text(text, encoding="utf-8")
-            done = subprocess.run(
-                [*command, *_OPTIONS, "-o", str(made), str(Path(work) / "kernel.cpp")], capture_output=True, text=True
-            )
-            if done.returncode:
-                raise DeviceFault("KERNEL_NOT_COMPILED", f"{source.name}.cu for the host:\n{done.stderr[-4000:]}")
+            objects = [_compiled(command, source, Path(work) / f"part{n}", *part) for n, part in enumerate(parts)]
+            _run([*command, "-shared", "-o", str(made), *objects], source)
             os.replace(made, file)
     return ctypes.CDLL(str(file))
+
+
+def _compiled(command: Sequence[str], source: Source, file: Path, text: str, option: str) -> str:
+    """Compile a text to an object file."""
+    file.with_suffix(".cpp").write_text(text, encoding="utf-8")
+    made = str(file.with_suffix(".o"))
+    options = [*_OPTIONS, option] if option else _OPTIONS
+    _run([*command, *options, "-c", "-o", made, str(file.with_suffix(".cpp"))], source)
+    return made
+
+
+def _run(command: Sequence[str], source: Source) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise DeviceFault("KERNEL_NOT_COMPILED", f"{source.name}.cu for the host:\n{done.stderr[-4000:]}")
 
 
 @cache

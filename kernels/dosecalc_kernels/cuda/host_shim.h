@@ -4,6 +4,7 @@
 // a stack of its own that rests at the barrier until all others have come; barriers that not all threads reach, or
 // that they reach at different places, are reported, as are lanes that a warp exchange misses. Blocks, and threads
 // between barriers, run in the order asked for (forward, backward, or strewn): a result that depends on it is a race.
+// With DOSECALC_RACES, every access to memory is watched besides; see host_races.cpp.
 #pragma once
 
 #include <cmath>
@@ -21,11 +22,29 @@
 #define __device__
 #define __host__
 #define __constant__
-#define __shared__ static
+#define __shared__ static __attribute__((section("dosecalc_shared")))
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __CUDA_HOST_SHIM__ 1
+
+// where the linker puts all of it, if there is any
+extern char shared_begin[] __asm__("__start_dosecalc_shared") __attribute__((weak, visibility("hidden")));
+extern char shared_end[] __asm__("__stop_dosecalc_shared") __attribute__((weak, visibility("hidden")));
+
+#ifdef DOSECALC_RACES
+extern "C" void dosecalc_race_block(const void*, std::size_t, const void*, std::size_t);
+extern "C" void dosecalc_race_run(std::uint64_t block, unsigned thread, unsigned block_barriers, unsigned warp_barriers);
+extern "C" void dosecalc_race_rest();
+extern "C" void dosecalc_race_atomic(bool begins);
+extern "C" const char* dosecalc_race_found();
+#else
+inline void dosecalc_race_block(const void*, std::size_t, const void*, std::size_t) {}
+inline void dosecalc_race_run(std::uint64_t, unsigned, unsigned, unsigned) {}
+inline void dosecalc_race_rest() {}
+inline void dosecalc_race_atomic(bool) {}
+inline const char* dosecalc_race_found() { return ""; }
+#endif
 
 struct uint3 { unsigned x, y, z; };
 struct dim3 { unsigned x, y, z; };
@@ -42,6 +61,7 @@ namespace dosecalc_shim {
 inline uint3 thread_index, block_index;
 inline dim3 block_dim, grid_dim;
 inline std::vector<char> shared_memory;
+constexpr std::size_t SHARED_GUARD = 128; // bytes on both sides of the dynamic shared memory
 inline std::string error;
 
 enum class State { ready, at_block_barrier, at_warp_barrier, done };
@@ -52,6 +72,7 @@ struct Fiber {
     State state;
     int line;
     unsigned mask;
+    unsigned block_barriers, warp_barriers; // passed
     uint3 index;
     std::uint64_t exchanged;
 };
@@ -68,6 +89,7 @@ inline void rest(State state, unsigned mask, int line)
     f.state = state;
     f.mask = mask;
     f.line = line;
+    ++(state == State::at_block_barrier ? f.block_barriers : f.warp_barriers);
     swapcontext(&f.context, &scheduler);
 }
 
@@ -155,7 +177,7 @@ inline uint3 unravel(std::uint64_t i, dim3 n)
     return {unsigned(i % n.x), unsigned(i / n.x % n.y), unsigned(i / n.x / n.y)};
 }
 
-inline bool run_block_of_fibers(unsigned n, unsigned order)
+inline bool run_block_of_fibers(std::uint64_t block, unsigned n, unsigned order)
 {
     if (fibers.size() < n)
         fibers.resize(n);
@@ -164,6 +186,7 @@ inline bool run_block_of_fibers(unsigned n, unsigned order)
         f.stack.resize(128 * 1024);
         f.state = State::ready;
         f.index = unravel(i, block_dim);
+        f.block_barriers = f.warp_barriers = 0;
         getcontext(&f.context);
         f.context.uc_stack.ss_sp = f.stack.data();
         f.context.uc_stack.ss_size = f.stack.size();
@@ -177,7 +200,9 @@ inline bool run_block_of_fibers(unsigned n, unsigned order)
             Fiber& f = fibers[current];
             if (f.state == State::ready) {
                 thread_index = f.index;
+                dosecalc_race_run(block, current, f.block_barriers, f.warp_barriers);
                 swapcontext(&scheduler, &f.context);
+                dosecalc_race_rest();
             }
             alive += f.state != State::done;
         }
@@ -199,18 +224,28 @@ inline int launch(void (*call)(void*), void* data, const unsigned* dims, unsigne
     const unsigned threads = dims[3] * dims[4] * dims[5];
     if (threads > 1024 || dims[1] > 65535 || dims[2] > 65535 || dims[0] > 2147483647u)
         return !fail("the grid or the block is larger than CUDA allows", 0);
-    for (std::uint64_t b = 0; b < blocks; ++b) {
-        block_index = unravel(in_order(b, blocks, order), grid_dim);
-        shared_memory.assign(shared_bytes + 16, char(0xff)); // whatever was there before: NaN
+    const std::size_t fixed = shared_begin ? shared_end - shared_begin : 0;
+    for (std::uint64_t i = 0; i < blocks; ++i) {
+        const std::uint64_t block = in_order(i, blocks, order);
+        block_index = unravel(block, grid_dim);
+        shared_memory.assign(shared_bytes + 2 * SHARED_GUARD, char(0xff)); // whatever was there before: NaN
+        if (fixed)
+            std::memset(shared_begin, 0xff, fixed);
+        dosecalc_race_block(shared_memory.data() + SHARED_GUARD, shared_bytes, shared_begin, fixed);
 #ifdef DOSECALC_BARRIERS
-        if (!run_block_of_fibers(threads, order))
+        if (!run_block_of_fibers(block, threads, order))
             return 1;
 #else
-        for (unsigned i = 0; i < threads; ++i) {
-            thread_index = unravel(in_order(i, threads, order), block_dim);
+        for (unsigned j = 0; j < threads; ++j) {
+            const unsigned thread = unsigned(in_order(j, threads, order));
+            thread_index = unravel(thread, block_dim);
+            dosecalc_race_run(block, thread, 0, 0);
             call(data);
+            dosecalc_race_rest();
         }
 #endif
+        if (*dosecalc_race_found())
+            return !fail(dosecalc_race_found(), 0);
     }
     return 0;
 }
@@ -280,7 +315,7 @@ inline int lane() { return int(current % 32); }
 #endif
 
 // dynamic shared memory: DYNAMIC_SHARED(float, name); in a kernel
-#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(dosecalc_shim::shared_memory.data())
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(dosecalc_shim::shared_memory.data() + dosecalc_shim::SHARED_GUARD)
 
 using std::abs;
 using std::isfinite;
@@ -327,12 +362,27 @@ template <class T> T __ldcg(const T* p) { return *p; }
 template <class T> void __stcs(T* p, T v) { *p = v; }
 template <class T> void __stcg(T* p, T v) { *p = v; }
 
-template <class T> T atomicAdd(T* p, T v) { const T old = *p; *p = old + v; return old; }
-template <class T> T atomicMin(T* p, T v) { const T old = *p; *p = v < old ? v : old; return old; }
-template <class T> T atomicMax(T* p, T v) { const T old = *p; *p = v > old ? v : old; return old; }
-template <class T> T atomicOr(T* p, T v) { const T old = *p; *p = old | v; return old; }
-template <class T> T atomicAnd(T* p, T v) { const T old = *p; *p = old & v; return old; }
-template <class T> T atomicExch(T* p, T v) { const T old = *p; *p = v; return old; }
-template <class T> T atomicCAS(T* p, T expected, T v) { const T old = *p; if (old == expected) *p = v; return old; }
+// While one lives, accesses are those of an atomic operation.
+struct AtomicAccess {
+    AtomicAccess() { dosecalc_race_atomic(true); }
+    ~AtomicAccess() { dosecalc_race_atomic(false); }
+};
+template <class T, class F> T atomically(T* p, F changed)
+{
+    const AtomicAccess now;
+    const T old = *p;
+    *p = changed(old);
+    return old;
+}
+template <class T> T atomicAdd(T* p, T v) { return atomically(p, [v](T old) { return T(old + v); }); }
+template <class T> T atomicMin(T* p, T v) { return atomically(p, [v](T old) { return v < old ? v : old; }); }
+template <class T> T atomicMax(T* p, T v) { return atomically(p, [v](T old) { return v > old ? v : old; }); }
+template <class T> T atomicOr(T* p, T v) { return atomically(p, [v](T old) { return T(old | v); }); }
+template <class T> T atomicAnd(T* p, T v) { return atomically(p, [v](T old) { return T(old & v); }); }
+template <class T> T atomicExch(T* p, T v) { return atomically(p, [v](T) { return v; }); }
+template <class T> T atomicCAS(T* p, T expected, T v)
+{
+    return atomically(p, [expected, v](T old) { return old == expected ? v : old; });
+}
 inline void __threadfence() {}
 inline void __threadfence_block() {}
