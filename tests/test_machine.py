@@ -22,14 +22,16 @@ def test_shipped_models_say_what_they_are():
     for m in shipped_machines():
         assert m.generic and "Not commissioned" in m.description
         sources = m.sources()
-        for part in ("mlc", "jaw_y", "energies[0].spectrum", "energies[0].off_axis", "energies[0].calibration"):
+        collimators = ("mlc", "second_mlc") if m.second_mlc else ("mlc", "jaw_y")
+        for part in (*collimators, "energies[0].spectrum", "energies[0].off_axis", "energies[0].calibration"):
             assert len(sources[part]) > 5, (m.name, part)
 
 
 def test_every_quality_ships_with_every_head():
     names = {m.name for m in shipped_machines()}
     qualities, heads = ("6mv", "10mv", "15mv", "6fff", "10fff"), ("millennium120", "hd120", "agility")
-    assert names == {f"generic-{q}-{h}" for q in qualities for h in heads}
+    # the machine with two layers of leaves and no jaws has one quality only, as the type has
+    assert names == {f"generic-{q}-{h}" for q in qualities for h in heads} | {"generic-6fff-dual-layer"}
     for m in shipped_machines():
         (energy,) = m.energies
         assert energy.fluence_mode == ("FFF" if "fff" in m.name else "STANDARD")
@@ -52,6 +54,15 @@ def test_leaves_are_the_makers(name, widths):
     assert mlc is not None
     assert list(np.diff(mlc.boundaries_mm)) == widths
     assert mlc.boundaries_mm[0] == -sum(widths) / 2
+
+
+def test_stacked_layers_are_half_a_leaf_apart():
+    machine = load_machine("generic-6fff-dual-layer")
+    assert machine.jaw_x is None and machine.jaw_y is None and machine.mlc and machine.second_mlc
+    first, second = (np.array(m.boundaries_mm) for m in (machine.mlc, machine.second_mlc))
+    assert (len(first), len(second)) == (29, 30)  # 28 and 29 pairs
+    np.testing.assert_array_equal(second[:-1] + 5.0, first)
+    assert (np.diff(first) == 10.0).all()
 
 
 def test_parts_fold_into_one_model():

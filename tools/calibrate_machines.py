@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.library import parse_shipped
-from dosecalc.machine.model import Energy, Machine
+from dosecalc.machine.model import Energy, Machine, Mlc
 from dosecalc.patient.model import Patient
-from dosecalc.plan import Beam, ControlPoint, FractionGroup, Plan
+from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
 
 DATA = Path(__file__).resolve().parent.parent / "dosecalc" / "machine" / "data"
 VOXEL_MM = 2.5
@@ -37,10 +38,12 @@ def calibration_dose(machine: Machine, energy: Energy) -> float:
     points = tuple(ControlPoint(i, float(i), 0.0, 0.0, 0.0, "NONE", isocentre, jaw, jaw) for i in (0, 1))
     if machine.jaw_x is None or machine.jaw_y is None:
         points = _with_leaves(machine, points, half)
-    mlc = _geometry(machine) if points[0].leaves_mm is not None else None
+    leafed = points[0].leaves_mm is not None
     beam = Beam(
-        1, "calibration", "", "PHOTON", energy.nominal_mv, energy.fluence_mode, machine.sad_mm, "HFS", mlc, points
-    )
+        1, "calibration", "", "PHOTON", energy.nominal_mv, energy.fluence_mode, machine.sad_mm, "HFS",
+        _geometry(machine.mlc) if leafed else None, points,
+        second_mlc=_geometry(machine.second_mlc) if leafed else None,
+    )  # fmt: skip
     plan = Plan("calibration", (beam,), (FractionGroup(1, 1, {1: 1.0}),))
     dose = compute_dose(water, plan, machine, DoseSettings(grid=grid)).total_gy
     middle = slice(n // 2 - 1, n // 2 + 1)
@@ -49,22 +52,27 @@ def calibration_dose(machine: Machine, energy: Energy) -> float:
     return float(np.polyval(np.polyfit(grid.y_mm[near] - c.depth_mm, axis[near], 3), 0.0))
 
 
-def _geometry(machine: Machine):
-    from dosecalc.plan import MlcGeometry
-
-    assert machine.mlc is not None
-    return MlcGeometry(machine.mlc.axis, np.array(machine.mlc.boundaries_mm))
+def _geometry(mlc: Mlc | None) -> MlcGeometry | None:
+    return MlcGeometry(mlc.axis, np.array(mlc.boundaries_mm)) if mlc is not None else None
 
 
 def _with_leaves(machine: Machine, points: tuple[ControlPoint, ...], half: float) -> tuple[ControlPoint, ...]:
-    """A machine without one pair of jaws makes the field with its leaves and closes the others behind the jaws."""
-    from dataclasses import replace
-
+    """A machine without a pair of jaws makes that side of the field with its leaves, in all layers."""
     assert machine.mlc is not None
-    leaves = np.tile([-half, half], (len(machine.mlc.boundaries_mm) - 1, 1))
+    leaves = _square(machine.mlc, half, machine.jaw_y is not None)
+    second = None if machine.second_mlc is None else _square(machine.second_mlc, half, machine.jaw_y is not None)
     jaw_x = (-half, half) if machine.jaw_x is not None else None
     jaw_y = (-half, half) if machine.jaw_y is not None else None
-    return tuple(replace(p, leaves_mm=leaves, jaw_x_mm=jaw_x, jaw_y_mm=jaw_y) for p in points)
+    return tuple(replace(p, leaves_mm=leaves, jaw_x_mm=jaw_x, jaw_y_mm=jaw_y, second_leaves_mm=second) for p in points)
+
+
+def _square(mlc: Mlc, half: float, behind_jaws: bool) -> np.ndarray:
+    """Leaves at the field's edges; where no jaw stands behind them, pairs beside the field are closed."""
+    edges = np.array(mlc.boundaries_mm)
+    leaves = np.tile([-half, half], (len(edges) - 1, 1))
+    if not behind_jaws:
+        leaves[(edges[1:] <= -half) | (edges[:-1] >= half)] = mlc.limits_mm[0]
+    return leaves
 
 
 def main(check: bool, names: list[str]) -> int:

@@ -30,6 +30,7 @@ from dosecalc.geometry.frames import PATIENT_POSITIONS
 @click.option("--fractions", default=1, show_default=True, help="Number of fractions.")
 @click.option("--machine-name", default="DC-6MV-M120", show_default=True, help="Treatment machine name in the plan.")
 @click.option("--energy", default=6.0, show_default=True, help="Nominal energy in the plan, MV.")
+@click.option("--fff", is_flag=True, help="Say in the plan that the beam has no flattening filter.")
 @click.option(
     "--patient-position",
     type=click.Choice(PATIENT_POSITIONS),
@@ -64,6 +65,7 @@ def phantom(name: str | None, output: Path | None, list_them: bool, as_json: boo
         fractions=options["fractions"],
         machine_name=options["machine_name"],
         energy_mv=options["energy"],
+        fluence_mode="FFF" if options["fff"] else "STANDARD",
         language="sv" if options["swedish"] else "en",
     )
     files = write_phantom(made, output)

@@ -49,7 +49,7 @@ class Devices:
     ----------
     jaws : mapping of axis ('X', 'Y') to device type
     layers : tuple of LeafLayer
-        None, one, or two stacked layers whose leaves move along the same axis, in the order of the plan.
+        None, one, or two stacked layers whose leaves move along the same axis, by name: MLCX1 goes before MLCX2.
     other_mlcs, unknown : tuple of str
         Device types of further MLCs, and of what is neither jaw nor MLC.
     """
@@ -103,7 +103,7 @@ def read_devices(beam: Dataset, file: str) -> Devices:
     stacked = [(kind, item) for kind, item in mlcs if _MLC_AXIS[kind] == axis][:2]
     if len({kind for kind, _ in stacked}) < len(stacked):
         stacked = stacked[:1]  # two of one name cannot be told apart
-    layers = tuple(_leaf_layer(kind, item, file) for kind, item in stacked)
+    layers = tuple(_leaf_layer(kind, item, file) for kind, item in sorted(stacked, key=lambda layer: layer[0]))
     others = tuple(kind for kind, item in mlcs if all(item is not known for _, known in stacked))
     return Devices(jaws, layers, others, tuple(unknown))
 

@@ -391,9 +391,9 @@ class Machine(_Model):
     treatment_machine_names : DICOM Treatment Machine Names that this model answers to by itself.
     sad_mm : source-axis distance, mm.
     jaw_x, jaw_y : None where the machine has no such jaw.
-    mlc : None where there is none; of two stacked layers the first that the plan lists.
+    mlc : None where there is none; of two stacked layers the one that plans name MLCX1 (or MLCY1).
     energies : beam qualities.
-    second_mlc : the other of two stacked layers.
+    second_mlc : the other of two stacked layers, MLCX2 (or MLCY2).
     backup_jaws : jaws along the leaves that follow them and are not in plans; only without jaws of that axis.
     accessories : wedges and block trays that it can put into its beam.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.special import ndtr
 
-from dosecalc.machine.model import Energy, ExtraFocalSource, Jaws, Machine
+from dosecalc.machine.model import Energy, ExtraFocalSource, Machine
 from dosecalc.photon.collimation import FAR_MM, Aperture, Collimators, Layer, default_plane_mm
 
 FloatArray = NDArray[np.float64]
@@ -183,12 +183,13 @@ def calibration_view(machine: Machine, energy: Energy, view: SourceView) -> floa
     """Share of the source that the axis sees through the calibration field, made by jaws where there are jaws."""
     half = np.array([energy.calibration.field_mm / 2])
     default = default_plane_mm(machine, energy)
+    layers = [mlc for mlc in (machine.mlc, machine.second_mlc) if mlc is not None]
+    plane_of_layers = float(np.mean([mlc.distance_mm or default for mlc in layers])) if layers else default
+    through_layers = float(np.prod([mlc.transmission for mlc in layers])) if layers else 0.0
     seen = 1.0
-    for axis in ("X", "Y"):
-        jaws: Jaws | None = machine.jaw_x if axis == "X" else machine.jaw_y
-        shaper = jaws or machine.mlc
-        plane = (shaper.distance_mm if shaper else None) or default
-        through = jaws.lower_upper if jaws else (shaper.transmission,) * 2 if shaper else (0.0, 0.0)
+    for jaws in (machine.jaw_x, machine.jaw_y):
+        plane = (jaws.distance_mm or default) if jaws else plane_of_layers
+        through = jaws.lower_upper if jaws else (through_layers,) * 2
         edges = [view.image(side * half, np.zeros(1), plane) for side in (-1.0, 1.0)]
         seen *= float(_behind_jaws(edges, through, [np.array([-_END])], [np.array([_END])]))
     return seen

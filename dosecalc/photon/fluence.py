@@ -34,6 +34,8 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 FLUENCE_CUTOFF = 1e-4
 #: room beside the open box for what the focal spot and the extra-focal source blur over the edge
 _BLUR_MM = 20.0
+#: where a plan names its layers of leaves
+_DEVICE_TAG = "(300A,00B8) RTBeamLimitingDeviceType"
 #: transmission of jaws below which their profile in one plane says nothing about that in another
 _LEAST_PROFILE = 1e-6
 
@@ -135,17 +137,19 @@ def _jaws_rest(apertures: tuple[Aperture, ...]) -> bool:
 def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
     """Pixel centres that hold every place with some fluence, symmetric about the axis.
 
-    Beside the open box there must be room for the blur, and where leaves are open behind a jaw that lets more through
-    than is neglected, for that; where even everything closed lets more through, the map reaches as far as the beam.
+    Beside the open box there must be room for the blur, and where leaves are open behind a jaw or another layer that
+    lets more through than is neglected, for that; where even everything closed lets more through, the map reaches as
+    far as the beam.
     """
     reach = [0.0, 0.0]
     for s in view.segments:
         for cp in (s.start, s.end):
-            leaves = _leaf_box(beam, machine, cp)
+            layers = _leaf_boxes(beam, machine, cp)
             for axis, edges in enumerate(_open_box(beam, machine, cp)):
                 jaw = machine.jaw_x if axis == 0 else machine.jaw_y
-                leaky = jaw is not None and jaw.transmission > FLUENCE_CUTOFF
-                reach[axis] = max(reach[axis], *map(abs, (*edges, *(leaves[axis] if leaky else ()))))
+                leaky = len(layers) > 1 or (jaw is not None and jaw.transmission > FLUENCE_CUTOFF)
+                behind = [edge for box in layers for edge in box[axis]] if leaky else []
+                reach[axis] = max(reach[axis], *map(abs, (*edges, *behind)))
     widest = max(energy.off_axis.radius_mm[-1], 150.0)
     pixels = []
     for axis in (0, 1):
@@ -174,23 +178,29 @@ def _behind_closed(beam: Beam, machine: Machine, view: View, axis: str) -> float
 
 
 def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
-    """Where jaws (or, without them, the leaves) let fluence through: ranges of x and y."""
-    leaf_x, leaf_y = _leaf_box(beam, machine, cp)
+    """Where jaws (or, without them, the leaves of all layers) let fluence through: ranges of x and y."""
+    layers = _leaf_boxes(beam, machine, cp)
+    leaf_x, leaf_y = ((max(box[axis][0] for box in layers), min(box[axis][1] for box in layers)) for axis in (0, 1))
     return cp.jaw_x_mm or leaf_x, cp.jaw_y_mm or leaf_y
 
 
-def _leaf_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
-    """Where the leaves are open, behind jaws or not; without leaves everywhere that a beam reaches."""
+def _leaf_boxes(beam: Beam, machine: Machine, cp: ControlPoint) -> list[Box]:
+    """Where each layer of leaves is open, behind jaws or not; without leaves everywhere that a beam reaches."""
     half = machine.sad_mm * 0.2
-    if cp.leaves_mm is None or beam.mlc is None:
-        return (-half, half), (-half, half)
-    (pairs,) = np.nonzero(cp.leaves_mm[:, 1] - cp.leaves_mm[:, 0] > CLOSED_GAP_MM)
+    layers = ((beam.mlc, cp.leaves_mm), (beam.second_mlc, cp.second_leaves_mm))
+    boxes = [_leaf_box(mlc, leaves, half) for mlc, leaves in layers if mlc is not None and leaves is not None]
+    return boxes or [((-half, half), (-half, half))]
+
+
+def _leaf_box(mlc: MlcGeometry, leaves_mm: FloatArray, half_mm: float) -> Box:
+    """Where one layer is open."""
+    (pairs,) = np.nonzero(leaves_mm[:, 1] - leaves_mm[:, 0] > CLOSED_GAP_MM)
     if len(pairs) == 0:
-        return (-half, half), (float(beam.mlc.boundaries_mm[0]), float(beam.mlc.boundaries_mm[-1]))
+        return (-half_mm, half_mm), (float(mlc.boundaries_mm[0]), float(mlc.boundaries_mm[-1]))
     tip = 5.0
-    along = (float(cp.leaves_mm[pairs, 0].min()) - tip, float(cp.leaves_mm[pairs, 1].max()) + tip)
-    across = (float(beam.mlc.boundaries_mm[pairs[0]]), float(beam.mlc.boundaries_mm[pairs[-1] + 1]))
-    return (along, across) if beam.mlc.axis == "X" else (across, along)
+    along = (float(leaves_mm[pairs, 0].min()) - tip, float(leaves_mm[pairs, 1].max()) + tip)
+    across = (float(mlc.boundaries_mm[pairs[0]]), float(mlc.boundaries_mm[pairs[-1] + 1]))
+    return (along, across) if mlc.axis == "X" else (across, along)
 
 
 def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
@@ -265,6 +275,7 @@ def _check_mlc(beam: Beam, machine: Machine) -> None:
         if beam.control_points[0].jaw_x_mm is None and beam.control_points[0].jaw_y_mm is None:
             raise PlanError("APERTURE_MISSING", f"Beam {beam.label} has neither jaws nor an MLC.", beam=beam.label)
         return
+    _check_layers(beam, machine)
     for model, geometry in ((machine.mlc, beam.mlc), (machine.second_mlc, beam.second_mlc)):
         if geometry is not None and not _same_leaves(model, geometry):
             widths = np.unique(np.round(np.diff(geometry.boundaries_mm), 2))
@@ -276,12 +287,25 @@ def _check_mlc(beam: Beam, machine: Machine) -> None:
                 "Map the beam to a model of its machine.",
                 beam=beam.label,
             )
+
+
+def _check_layers(beam: Beam, machine: Machine) -> None:
+    """As many layers of leaves in the beam as in the machine."""
     if machine.second_mlc is not None and beam.second_mlc is None:
         raise MachineError(
             "MLC_LAYERS_MISMATCH",
-            f"{machine.name} has two layers of leaves, beam {beam.label} describes one; map the beam to a model of its "
-            "machine.",
+            f"{machine.name} has two layers of leaves, beam {beam.label} describes one; export the plan with both "
+            "(MLCX1 and MLCX2), or map the beam to a model of its machine.",
             beam=beam.label,
+            tag=_DEVICE_TAG,
+        )
+    if machine.second_mlc is None and machine.mlc is not None and beam.second_mlc is not None:
+        raise MachineError(
+            "MLC_MISMATCH",
+            f"Beam {beam.label} has two layers of leaves (MLCX1 and MLCX2), {machine.name} one ({machine.mlc.name}). "
+            "Map the beam to a model of its machine, one with a second_mlc.",
+            beam=beam.label,
+            tag=_DEVICE_TAG,
         )
 
 

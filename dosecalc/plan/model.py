@@ -131,7 +131,7 @@ class Beam:
     accessories : Accessories
         Wedges, blocks and boluses that are modelled.
     second_mlc : MlcGeometry or None
-        The other of two stacked layers of leaves that move along the same axis, in the order of the plan.
+        The other of two stacked layers of leaves that move along the same axis: of DICOM's MLCX1 and MLCX2 the latter.
     """
 
     number: int

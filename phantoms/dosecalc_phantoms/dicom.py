@@ -24,7 +24,7 @@ from dosecalc.errors import InputError
 from dosecalc.geometry.frames import support_from_patient
 from dosecalc.patient.ct import CtImage
 from dosecalc.patient.hu import HuCurve, load_curve
-from dosecalc.plan import Beam, ControlPoint, Plan
+from dosecalc.plan import Beam, ControlPoint, MlcGeometry, Plan
 from dosecalc_phantoms.model import Phantom
 
 #: written into every object, so that two runs give the same bytes
@@ -109,9 +109,10 @@ def _seed(phantom: Phantom, image: CtImage) -> str:
 
 def _point_text(point: ControlPoint) -> str:
     leaves = None if point.leaves_mm is None else point.leaves_mm.tolist()
-    return repr(
-        (point.gantry_deg, point.collimator_deg, point.jaw_x_mm, point.jaw_y_mm, point.meterset_fraction, leaves)
-    )
+    parts = [point.gantry_deg, point.collimator_deg, point.jaw_x_mm, point.jaw_y_mm, point.meterset_fraction, leaves]
+    if point.second_leaves_mm is not None:
+        parts.append(point.second_leaves_mm.tolist())
+    return repr(tuple(parts))
 
 
 def _save(dataset: Dataset, path: Path) -> None:
@@ -331,16 +332,18 @@ def _fraction_group(plan: Plan) -> Dataset:
 
 
 def _beam(beam: Beam) -> Dataset:
+    first = beam.control_points[0]
     devices = [
-        _item(RTBeamLimitingDeviceType="ASYMX", NumberOfLeafJawPairs=1),
-        _item(RTBeamLimitingDeviceType="ASYMY", NumberOfLeafJawPairs=1),
+        _item(RTBeamLimitingDeviceType=kind, NumberOfLeafJawPairs=1)
+        for kind, edges in (("ASYMX", first.jaw_x_mm), ("ASYMY", first.jaw_y_mm))
+        if edges is not None
     ]
-    if beam.mlc is not None:
+    for kind, mlc in _mlcs(beam):
         devices.append(
             _item(
-                RTBeamLimitingDeviceType=f"MLC{beam.mlc.axis}",
-                NumberOfLeafJawPairs=beam.mlc.n_pairs,
-                LeafPositionBoundaries=[_decimal(v) for v in beam.mlc.boundaries_mm],
+                RTBeamLimitingDeviceType=kind,
+                NumberOfLeafJawPairs=mlc.n_pairs,
+                LeafPositionBoundaries=[_decimal(v) for v in mlc.boundaries_mm],
             )
         )
     ds = _item(
@@ -378,8 +381,9 @@ def _static(beam: Beam) -> bool:
 
 
 def _same_state(a: ControlPoint, b: ControlPoint) -> bool:
-    same_leaves = a.leaves_mm is b.leaves_mm or (
-        a.leaves_mm is not None and b.leaves_mm is not None and np.array_equal(a.leaves_mm, b.leaves_mm)
+    same_leaves = all(
+        one is other or (one is not None and other is not None and np.array_equal(one, other))
+        for one, other in ((a.leaves_mm, b.leaves_mm), (a.second_leaves_mm, b.second_leaves_mm))
     )
     return same_leaves and (a.gantry_deg, a.jaw_x_mm, a.jaw_y_mm) == (b.gantry_deg, b.jaw_x_mm, b.jaw_y_mm)
 
@@ -442,12 +446,18 @@ def _positions(beam: Beam, point: ControlPoint, *, jaws: bool) -> list[Dataset]:
         for kind, edges in (("ASYMX", point.jaw_x_mm), ("ASYMY", point.jaw_y_mm)):
             if edges is not None:
                 positions.append(_item(RTBeamLimitingDeviceType=kind, LeafJawPositions=[_decimal(v) for v in edges]))
-    if beam.mlc is not None and point.leaves_mm is not None:
-        both_banks = point.leaves_mm.T.ravel()
-        positions.append(
-            _item(RTBeamLimitingDeviceType=f"MLC{beam.mlc.axis}", LeafJawPositions=[_decimal(v) for v in both_banks])
-        )
+    for (kind, _), leaves in zip(_mlcs(beam), (point.leaves_mm, point.second_leaves_mm), strict=False):
+        if leaves is not None:
+            both_banks = leaves.T.ravel()
+            positions.append(_item(RTBeamLimitingDeviceType=kind, LeafJawPositions=[_decimal(v) for v in both_banks]))
     return positions
+
+
+def _mlcs(beam: Beam) -> list[tuple[str, MlcGeometry]]:
+    """The layers of leaves with their device types: MLCX, or MLCX1 and MLCX2."""
+    layers = [mlc for mlc in (beam.mlc, beam.second_mlc) if mlc is not None]
+    stacked = len(layers) > 1
+    return [(f"MLC{mlc.axis}{i if stacked else ''}", mlc) for i, mlc in enumerate(layers, start=1)]
 
 
 def _item(**attributes: Any) -> Dataset:

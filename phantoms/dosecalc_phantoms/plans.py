@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dosecalc.errors import InputError
 from dosecalc.geometry.frames import bld_from_patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
+from dosecalc_phantoms.dual_layer import distal
 
 FloatArray = NDArray[np.float64]
 Point = tuple[float, float, float]
@@ -64,13 +65,20 @@ def agility() -> MlcGeometry:
 
 
 def mlc_of(machine_name: str) -> MlcGeometry:
-    """The collimator that goes with a treatment machine name of this package."""
+    """The collimator that goes with a treatment machine name of this package; of two layers the distal one."""
+    if has_two_layers(machine_name):
+        return distal()
     return agility() if machine_name.endswith("AGIL") else millennium120()
 
 
 def has_jaws_along_leaves(machine_name: str) -> bool:
     """Whether jaws stand behind the leaf ends: Agility has none (IEC 61217 X)."""
     return not machine_name.endswith("AGIL")
+
+
+def has_two_layers(machine_name: str) -> bool:
+    """Whether a second layer of leaves stands where other machines have jaws: `dual_layer.as_dual_layer`."""
+    return machine_name.endswith("DUAL")
 
 
 def static_plan(setup: PlanSetup) -> tuple[Beam, ...]:

@@ -13,8 +13,9 @@ from dosecalc.geometry.frames import source_patient_mm, support_from_patient
 from dosecalc.plan import Beam, ControlPoint
 from dosecalc_phantoms.conformal_plan import ConformalPlan, conformal_beams
 from dosecalc_phantoms.delivery import DELIVERY_PLANS
+from dosecalc_phantoms.dual_layer import LIMIT_MM, as_dual_layer
 from dosecalc_phantoms.model import Box, Drawn, Phantom, Point, Region, Sphere
-from dosecalc_phantoms.plans import PLAN_KINDS, SAD_MM, PlanSetup, for_patient_position, plan_of
+from dosecalc_phantoms.plans import PLAN_KINDS, SAD_MM, PlanSetup, for_patient_position, has_two_layers, plan_of
 from dosecalc_phantoms.tg119 import SEVEN_FIELDS, TG119_CASES
 
 #: half the side across and along the patient of every phantom, mm
@@ -160,6 +161,9 @@ def make_phantom(
     _check(mu_per_beam > 0 and fractions >= 1, "mu_per_beam, fractions", "must be positive")
     _check(all(0 < f <= 400 for f in field_mm), "field_mm", "must be two sizes above 0 and up to 400 mm")
 
+    widest = 2 * LIMIT_MM if has_two_layers(machine_name) else 400.0
+    _check(max(field_mm) <= widest, "field_mm", f"must be two sizes up to {widest:g} mm for {machine_name}")
+
     surface_mm = -(SAD_MM - ssd_mm)
     target_mm = (0.0, surface_mm + _TARGET_DEPTH_MM, 0.0)
     setup = PlanSetup(
@@ -182,12 +186,17 @@ def make_phantom(
         description=kind.description,
         regions=regions,
         drawn=(external, *drawn.values()),
-        plan=plan_of(_beams(kind, chosen, drawn, setup), setup, label=f"{kind.name} {chosen}"),
+        plan=plan_of(_on_machine(_beams(kind, chosen, drawn, setup), setup), setup, label=f"{kind.name} {chosen}"),
         ct_grid=_ct_grid(regions[0].box, spacing),
         patient_position="HFS",
     )
     placed = _in_patient(upright, patient_position) if fixed_in == "patient" else _in_room(upright, patient_position)
     return _with_ssd(placed)
+
+
+def _on_machine(beams: tuple[Beam, ...], setup: PlanSetup) -> tuple[Beam, ...]:
+    """The beams as the setup's machine delivers them."""
+    return tuple(as_dual_layer(b) for b in beams) if has_two_layers(setup.machine_name) else beams
 
 
 def _kind(name: str) -> PhantomKind:
