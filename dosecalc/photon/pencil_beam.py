@@ -107,8 +107,8 @@ class PencilBeam:
     def device_bytes(shape: tuple[int, int, int]) -> int:
         """Memory of a device that the engine takes for a grid."""
         # traced density, release, dose; the fan has about as many nodes as the grid has voxels, four values each, and
-        # up to twice as many for an oblique beam; maps and tables stay below 64 MiB
-        return math.prod(shape) * (4 + 2 + 4 + 2 * 16) + 64 * 2**20
+        # up to twice as many for an oblique beam; maps, their transforms and tables stay below 128 MiB
+        return math.prod(shape) * (4 + 2 + 4 + 2 * 16) + 128 * 2**20
 
     def beam_dose(
         self,
@@ -209,14 +209,14 @@ class PencilBeam:
             rates = pencil_basis(spectrum).rates_cm
             half_x, half_y = (float(r) for r in np.abs(reach[:2]).max(1))
             blur = self._blur(rotation, sad_mm / float(reach[2].mean()))
-            maps = basis_maps(part.fluence, rates, blur, (half_x, half_y), sad_mm)
+            maps = basis_maps(part.fluence, rates, blur, (half_x, half_y), sad_mm, self.device)
         with self.stopwatch.measure("dose"):
             put = self.device.put
             self.device.kernel("add_pencil_dose")(
                 dose, self._release, np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm), source, rotation,
                 sad_mm, fan.values, fan.first_mm, fan.pitch_mm, fan.first_depth_mm, fan.step_mm,
-                put(maps.near), np.array(maps.near_first_mm), maps.near_pitch_mm,
-                put(maps.far), np.array(maps.far_first_mm), maps.far_pitch_mm,
+                maps.near, np.array(maps.near_first_mm), maps.near_pitch_mm,
+                maps.far, np.array(maps.far_first_mm), maps.far_pitch_mm,
                 put(primary), put(scatter), DEPTH_INDEX_PER_ROOT, LEAST_SCALE_INDEX,
                 (LARGEST_SCALE_INDEX - LEAST_SCALE_INDEX) / (SCALES - 1), medium,
             )  # fmt: skip

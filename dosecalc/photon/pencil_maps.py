@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.fft import next_fast_len, rfft2
 
 from dosecalc.photon.fluence import FluenceMap
 from dosecalc.photon.pencil_basis import WIDE
+from dosecalc_kernels.registry import Backend, backend
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -30,17 +32,17 @@ class BasisMaps:
 
     Parameters
     ----------
-    near : float32 [rows, columns, shapes]
+    near : float32 [rows, columns, shapes], on the device
         Every shape, within `NEAR_MARGIN_MM` of the fluence map.
-    far : float32 [rows, columns, wide shapes]
+    far : float32 [rows, columns, wide shapes], on the device
         The wide shapes, as far as was asked for.
     near_first_mm, far_first_mm : (x, y)
         Centre of the first pixel.
     near_pitch_mm, far_pitch_mm : float
     """
 
-    near: Float32Array
-    far: Float32Array
+    near: Any
+    far: Any
     near_first_mm: tuple[float, float]
     far_first_mm: tuple[float, float]
     near_pitch_mm: float
@@ -53,6 +55,7 @@ def basis_maps(
     blur_mm: tuple[float, float],
     reach_mm: tuple[float, float],
     sad_mm: float,
+    device: Backend | None = None,
 ) -> BasisMaps:
     """Convolve a fluence map with shapes a exp(-a r)/(2 pi r).
 
@@ -67,7 +70,11 @@ def basis_maps(
         How far from the axis the maps are needed.
     sad_mm : float
         Off the axis, a piece of the plane holds fewer photons of an even beam by the cube of the cosine.
+    device : Backend, optional
+        Where maps are convolved, and then lie; the CPU by default.
     """
+    device = device or backend("cpu")
+    xp = device.xp
     pitch = fluence.pitch_mm
     half = [len(axis) // 2 for axis in (fluence.x_mm, fluence.y_mm)]
     margin = round(NEAR_MARGIN_MM / pitch)
@@ -76,23 +83,24 @@ def basis_maps(
     coarse = pitch * _COARSE
     far_half = [max(n // _COARSE, int(np.ceil(r / coarse))) + 1 for n, r in zip(near_half, reach_mm, strict=True)]
 
-    box = [_box(h, b / pitch) for h, b in zip(half, blur_mm, strict=True)]
-    cosine = 1 / np.sqrt(1 + (fluence.x_mm[None] ** 2 + fluence.y_mm[:, None] ** 2) / sad_mm**2)
-    blurred = (box[1] @ (fluence.values * cosine**3) @ box[0].T).astype(np.float32)
+    box = [device.keep(_box, h, b / pitch) for h, b in zip(half, blur_mm, strict=True)]
+    values, x_mm, y_mm = (device.put(a) for a in (fluence.values, fluence.x_mm, fluence.y_mm))
+    cosine = 1 / xp.sqrt(1 + (x_mm[None] ** 2 + y_mm[:, None] ** 2) / sad_mm**2)
+    blurred = (box[1] @ (values * cosine**3) @ box[0].T).astype(np.float32)
     # the box adds a few pixels beside the map
     side = [len(b) // 2 for b in box]
-    narrow = _convolve(blurred, side, near_half, pitch / 10, tuple(rates_cm[WIDE:]), decayed=margin)
+    narrow = _convolve(device, blurred, side, near_half, pitch / 10, tuple(rates_cm[WIDE:]), decayed=margin)
     block_half = [_up(s, _COARSE) // _COARSE for s in side]
-    blocks = _blocks(blurred, block_half)
-    wide = _convolve(blocks, block_half, far_half, coarse / 10, tuple(rates_cm[:WIDE]), decayed=None)
+    blocks = _blocks(xp, blurred, block_half)
+    wide = _convolve(device, blocks, block_half, far_half, coarse / 10, tuple(rates_cm[:WIDE]), decayed=None)
 
-    near = np.empty((2 * near_half[1], 2 * near_half[0], len(rates_cm)), np.float32)
-    rise = [_interpolation(n, f) for n, f in zip(near_half, far_half, strict=True)]
+    near = xp.empty((2 * near_half[1], 2 * near_half[0], len(rates_cm)), np.float32)
+    rise = [device.keep(_interpolation, n, f) for n, f in zip(near_half, far_half, strict=True)]
     near[..., :WIDE] = (rise[1] @ wide @ rise[0].T).transpose(1, 2, 0)
     near[..., WIDE:] = narrow.transpose(1, 2, 0)
     return BasisMaps(
         near,
-        np.ascontiguousarray(wide.transpose(1, 2, 0)),
+        xp.ascontiguousarray(wide.transpose(1, 2, 0)),
         (-(near_half[0] - 0.5) * pitch, -(near_half[1] - 0.5) * pitch),
         (-(far_half[0] - 0.5) * coarse, -(far_half[1] - 0.5) * coarse),
         pitch,
@@ -115,22 +123,23 @@ def _box(half: int, width: float) -> Float32Array:
     return np.asarray(overlap / width, np.float32)
 
 
-def _blocks(values: Float32Array, half: list[int]) -> Float32Array:
+def _blocks(xp: Any, values: Any, half: list[int]) -> Any:
     """Means of coarse pixels about the axis: float32 [2 half y, 2 half x]."""
     ny, nx = values.shape
     pad_y, pad_x = half[1] * _COARSE - ny // 2, half[0] * _COARSE - nx // 2
-    padded = np.pad(values, ((pad_y, pad_y), (pad_x, pad_x)))
-    return np.asarray(padded.reshape(2 * half[1], _COARSE, 2 * half[0], _COARSE).mean((1, 3)))
+    padded = xp.pad(values, ((pad_y, pad_y), (pad_x, pad_x)))
+    return padded.reshape(2 * half[1], _COARSE, 2 * half[0], _COARSE).mean((1, 3))
 
 
 def _convolve(
-    values: Float32Array,
+    device: Backend,
+    values: Any,
     source_half: list[int],
     target_half: list[int],
     pitch_cm: float,
     rates_cm: tuple[float, ...],
     decayed: int | None,
-) -> Float32Array:
+) -> Any:
     """Convolve a map with shapes on a larger map about the same centre: float32 [shapes, y, x].
 
     ``decayed``: pixels after which the shapes count as nothing; None keeps them as far as the larger map.
@@ -140,11 +149,12 @@ def _convolve(
         needed = s + t + (t + s if decayed is None else decayed)
         lengths.append(_fast_length(needed))
     ny, nx = lengths[1], lengths[0]
-    transforms = _shape_transforms(rates_cm, pitch_cm, ny, nx)
-    found = irfft2(rfft2(values, (ny, nx)) * transforms, (ny, nx), axes=(1, 2))
-    rows = (np.arange(-target_half[1], target_half[1]) + source_half[1]) % ny
-    columns = (np.arange(-target_half[0], target_half[0]) + source_half[0]) % nx
-    return np.asarray(found[:, rows][:, :, columns])
+    transforms = device.keep(_shape_transforms, rates_cm, pitch_cm, ny, nx)
+    fft, xp = device.fft, device.xp
+    found = fft.irfft2(fft.rfft2(values, (ny, nx)) * transforms, (ny, nx), axes=(1, 2))
+    rows = (xp.arange(-target_half[1], target_half[1]) + source_half[1]) % ny
+    columns = (xp.arange(-target_half[0], target_half[0]) + source_half[0]) % nx
+    return found[:, rows][:, :, columns]
 
 
 def _fast_length(needed: int) -> int:

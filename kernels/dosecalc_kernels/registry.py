@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from dosecalc_kernels.errors import DeviceFault
@@ -69,6 +70,11 @@ class Backend:
         return np if self.launcher is None else self.launcher.xp
 
     @property
+    def fft(self) -> Any:
+        """The module of Fourier transforms (numpy's names) of this backend's arrays, which keep their precision."""
+        return scipy.fft if self.launcher is None else self.launcher.xp.fft
+
+    @property
     def host_workers(self) -> int:
         """How many threads of the host should prepare what this backend takes; one if it takes all of them itself."""
         return 1 if self.launcher is None else max(2, min(_MOST_HOST_WORKERS, os.cpu_count() or 1))
@@ -100,6 +106,21 @@ class Backend:
         """An array for this backend's kernels: on its device, C-contiguous."""
         kind = array.dtype if dtype is None else dtype
         return np.ascontiguousarray(array, kind) if self.launcher is None else self.launcher.put(array, kind)
+
+    def keep(self, make: Callable[..., NDArray[Any]], *arguments: Any) -> Any:
+        """What a function makes of its (hashable) arguments, as an array of this backend.
+
+        On a device it stays there for the next caller, as long as there is room; on the CPU the function sees to that.
+        """
+        if self.launcher is None:
+            return make(*arguments)
+        put = self.launcher.put
+
+        def made() -> tuple[Any]:
+            array = make(*arguments)
+            return (put(array, array.dtype),)
+
+        return self.launcher.memory.keep((make, *arguments), made)[0]
 
     def get(self, array: Any) -> NDArray[Any]:
         """An array of this backend on the host."""
