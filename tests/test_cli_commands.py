@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from dosecalc.cli.app import run
+from dosecalc.cli.machine_text import described
 from dosecalc.machine import MachineSummary, list_machines, load_machine
 from dosecalc_phantoms import list_phantoms
 
@@ -140,6 +143,65 @@ def test_machine_show_gives_every_source(capsys):
     assert all(source in out for source in model.sources().values())
     assert run(["machine", "show", model.name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sha256"] == model.sha256
+
+
+@pytest.mark.parametrize("name", [m.name for m in list_machines()])
+def test_machine_show_leaves_out_no_block(name):
+    """Whatever number stands in a model's file stands in what is printed, but the spectrum's bins and leaf edges."""
+    model = load_machine(name)
+    text = "\n".join(described(model))
+    content = model.model_dump(mode="json")
+    for energy in content["energies"]:
+        energy.pop("spectrum")
+    for layer in ("mlc", "second_mlc"):
+        if content[layer]:
+            content[layer].pop("boundaries_mm")
+    printed = {float(n) for n in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", text)}
+
+    def is_printed(number):
+        # as it is or in percent, with three digits at least; a leaf gap is twice its offset
+        return any(abs(p - n) <= 2e-3 * abs(n) for p in printed for n in (number, 100 * number))
+
+    numbers = {n for n in all_numbers(content) if not isinstance(n, bool)}
+    assert {n for n in numbers if not is_printed(n)} == set()
+
+
+def all_numbers(node):
+    if isinstance(node, dict):
+        return [n for v in node.values() for n in all_numbers(v)]
+    if isinstance(node, list):
+        return [n for v in node for n in all_numbers(v)]
+    return [node] if isinstance(node, int | float) else []
+
+
+def test_machine_show_prints_what_few_machines_have(capsys, tmp_path):
+    """Backup jaws, transmission by jaw and pair, an offset table, monitor back-scatter, trays, lead plates."""
+    content = load_machine("generic-6mv-agility").model_dump(mode="json")
+    n = len(content["mlc"]["boundaries_mm"]) - 1
+    content["backup_jaws"] = {"transmission": 0.11, "margin_mm": 7, "distance_mm": 431, "source": "of backup jaws"}
+    content["jaw_y"] |= {"each_transmission": [0.004, 0.006]}
+    content["mlc"] |= {
+        "pair_transmission": [0.005] * n,
+        "tip_offset_table": {"position_mm": [-100, 100], "offset_mm": [0.3, -0.3], "source": "of the offset table"},
+    }
+    content["energies"][0]["monitor_backscatter"] = [
+        {"axis": "Y", "opening_mm": [0, 400], "relative_output": [0.97, 1.0], "source": "of back-scatter"}
+    ]
+    lead = {"energies_mev": [0.1, 20], "mu_over_rho_cm2_g": [5.0, 0.06], "source": "of lead"}
+    content["accessories"]["wedges"][0] |= {"material": "", "attenuation": lead}
+    content["accessories"]["wedges"][0]["output_gain"] = [{"nominal_mv": 6, "fluence_mode": "STANDARD", "value": 1.02}]
+    content["accessories"]["trays"] = [
+        {"name": "t", "ids": ["T*"], "transmission": [{"nominal_mv": 6, "value": 0.96}], "source": "of the tray"}
+    ]
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert run(["machine", "show", str(path)]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "of backup jaws", "7 mm behind the outermost", "0.4 % (Y1), 0.6 % (Y2)", "of the offset table",
+        "of back-scatter", "0: 0.97, 400: 1", "of lead", "1.02 (6 MV)", "0.96 (6 MV)", "of the tray",
+    ):  # fmt: skip
+        assert words in out
 
 
 def test_devices_name_the_cpu(capsys):

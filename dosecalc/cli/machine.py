@@ -7,18 +7,15 @@ import shutil
 import sys
 import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from dosecalc.cli.machine_fit import fit
+from dosecalc.cli.machine_text import described, quality_name
 from dosecalc.cli.options import json_flag
 
-if TYPE_CHECKING:
-    from dosecalc.machine.model import Energy, Jaws, Machine
-
 #: before the further lines of what is longer than the terminal is wide
-_HANGING = 6 * " "
+_HANGING = 27 * " "
 
 
 @click.group(short_help="List, show or fit machine models.")
@@ -41,7 +38,7 @@ def list_(as_json: bool) -> None:
         return
     rows = [("model", "energies", "MLC", "")]
     for m in models:
-        energies = ", ".join(_quality(mv, mode) for mv, mode in m.energies)
+        energies = ", ".join(quality_name(mv, mode) for mv, mode in m.energies)
         rows.append((m.name, energies, m.mlc, "generic" if m.generic else "commissioned"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:  # plain text, of which no terminal and no script cuts anything
@@ -64,53 +61,5 @@ def show(name: str, as_json: bool) -> None:
         click.echo(json.dumps(content, ensure_ascii=False, indent=1))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in _description(model):
+    for line in described(model):
         click.echo(line if width is None else textwrap.fill(line, width, subsequent_indent=_HANGING))
-
-
-def _description(model: Machine) -> list[str]:
-    claimed = ", ".join(model.treatment_machine_names) or "none: choose it by --machine"
-    lines = [
-        model.name + (" (generic: represents a type of machine, not a commissioned one)" if model.generic else ""),
-        f"  {model.description.strip()}",
-        f"  sha256                   {model.sha256}",
-        f"  treatment machine names  {claimed}",
-        f"  source-axis distance     {model.sad_mm:g} mm",
-        *_jaws("x", model.jaw_x),
-        *_jaws("y", model.jaw_y),
-    ]
-    if model.mlc is not None:
-        m = model.mlc
-        lines += [
-            f"  MLC                      {m.name}, {len(m.boundaries_mm) - 1} leaf pairs along {m.axis}, transmission "
-            f"{100 * m.transmission:.2g} %, dosimetric leaf gap {2 * m.tip_offset_mm:g} mm",
-        ]
-    for energy in model.energies:
-        lines += _energy(energy)
-    lines.append("sources")
-    lines += [f"  {path}: {source}" for path, source in model.sources().items()]
-    return lines
-
-
-def _jaws(axis: str, jaws: Jaws | None) -> list[str]:
-    if jaws is None:
-        return [f"  {axis} jaws                   none"]
-    lower, upper = jaws.limits_mm
-    return [f"  {axis} jaws                   {lower:g} to {upper:g} mm, transmission {100 * jaws.transmission:.2g} %"]
-
-
-def _energy(energy: Energy) -> list[str]:
-    c, e = energy.calibration, energy.extra_focal
-    lines = [
-        _quality(energy.nominal_mv, energy.fluence_mode),
-        f"  calibration              {c.gy_per_mu:g} Gy/MU at {c.depth_mm:g} mm depth, SSD {c.ssd_mm:g} mm, field "
-        f"{c.field_mm:g} x {c.field_mm:g} mm",
-        f"  focal spot               sigma {energy.primary_source.sigma_mm:g} mm",
-    ]
-    if e is not None:
-        lines.append(f"  extra-focal source       {100 * e.fraction:.3g} % of the fluence, sigma {e.sigma_mm:g} mm")
-    return lines
-
-
-def _quality(nominal_mv: float, fluence_mode: str) -> str:
-    return f"{nominal_mv:g} MV" + (" FFF" if fluence_mode == "FFF" else "")
