@@ -13,17 +13,44 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @njit(inline="always")
-def _map_mean(integral, x0, y0, pitch, x, y, half_x, half_y):
-    """Mean of a map over a rectangle, from its integral image [rows + 1, columns + 1] (bilinear in the integral)."""
-    xa = (x - half_x - x0) / pitch
-    xb = (x + half_x - x0) / pitch
-    ya = (y - half_y - y0) / pitch
-    yb = (y + half_y - y0) / pitch
-    total = (
-        _integral_at(integral, xb, yb) - _integral_at(integral, xa, yb)
-        - _integral_at(integral, xb, ya) + _integral_at(integral, xa, ya)
-    )  # fmt: skip
-    return total / ((xb - xa) * (yb - ya))
+def _map_sum(integral, x, y, parts, scale, half_x, half_y):
+    """Sum of a map over rectangles, from its integral image [rows + 1, columns + 1] (bilinear in the integral).
+
+    Everything in pixels from the image's first corner: the middle of all rectangles, and half widths; ``parts`` are
+    theirs from that middle, in units of ``scale`` pixels.
+    """
+    total = 0.0
+    for i in range(len(parts)):
+        px, py = x + parts[i, 0] * scale, y + parts[i, 1] * scale
+        xa, fa = _cell(px - half_x, integral.shape[1])
+        xb, fb = _cell(px + half_x, integral.shape[1])
+        ya, ga = _cell(py - half_y, integral.shape[0])
+        yb, gb = _cell(py + half_y, integral.shape[0])
+        total += (_in_cell(integral, xb, fb, yb, gb) - _in_cell(integral, xa, fa, yb, gb)) - (
+            _in_cell(integral, xb, fb, ya, ga) - _in_cell(integral, xa, fa, ya, ga)
+        )
+    return total
+
+
+@njit(inline="always")
+def _beside(middle, reach, n):
+    """Whether all that lies within a reach of a place is beside an axis of n corners."""
+    return middle + reach <= 0.0 or middle - reach >= n - 1.0
+
+
+@njit(inline="always")
+def _cell(place, n):
+    """The cell of an axis of n corners that holds a place, and the share of it that lies before the place."""
+    place = min(max(place, 0.0), n - 1.0)
+    i = min(int(place), n - 2)
+    return i, place - i
+
+
+@njit(inline="always")
+def _in_cell(integral, ix, fx, iy, fy):
+    lower = integral[iy, ix] + (integral[iy, ix + 1] - integral[iy, ix]) * fx
+    upper = integral[iy + 1, ix] + (integral[iy + 1, ix + 1] - integral[iy + 1, ix]) * fx
+    return lower + (upper - lower) * fy
 
 
 @njit
@@ -54,19 +81,6 @@ def _footprint(bld_from_grid, spacing_mm):
         half_x += (0.5 * bld_from_grid[0, axis] * size[axis]) ** 2
         half_y += (0.5 * bld_from_grid[1, axis] * size[axis]) ** 2
     return parts[:n], math.sqrt(half_x), math.sqrt(half_y)
-
-
-@njit(inline="always")
-def _integral_at(integral, x, y):
-    ny, nx = integral.shape
-    x = min(max(x, 0.0), nx - 1.0)
-    y = min(max(y, 0.0), ny - 1.0)
-    ix = min(int(x), nx - 2)
-    iy = min(int(y), ny - 2)
-    fx, fy = x - ix, y - iy
-    return (integral[iy, ix] * (1 - fx) + integral[iy, ix + 1] * fx) * (1 - fy) + (
-        integral[iy + 1, ix] * (1 - fx) + integral[iy + 1, ix + 1] * fx
-    ) * fy
 
 
 @njit(inline="always")
@@ -147,9 +161,11 @@ def add_terma(
 ):  # fmt: skip
     """Add what one fluence map releases. See the contract for shapes and units."""
     nz, ny, nx = basis_a.shape
+    corners_y, corners_x = integral.shape
     ox, oy, oz = origin_mm
     dx, dy, dz = spacing_mm
     parts, half_x, half_y = _footprint(bld_from_grid, spacing_mm)
+    reach_x, reach_y = np.abs(parts[:, 0]).max() + half_x, np.abs(parts[:, 1]).max() + half_y
     for row in prange(nz * ny):
         iz = row // ny
         iy = row - iz * ny
@@ -167,13 +183,12 @@ def add_terma(
             scale = sad_mm / depth
             x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * ey + bld_from_grid[0, 2] * ez) * scale
             y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * ey + bld_from_grid[1, 2] * ez) * scale
-            fluence = 0.0
-            for i in range(len(parts)):
-                fluence += _map_mean(
-                    integral, map_origin_mm[0], map_origin_mm[1], map_pitch_mm,
-                    x + parts[i, 0] * scale, y + parts[i, 1] * scale, half_x * scale, half_y * scale,
-                )  # fmt: skip
-            fluence /= len(parts)
+            pixels = scale / map_pitch_mm
+            column, line = (x - map_origin_mm[0]) / map_pitch_mm, (y - map_origin_mm[1]) / map_pitch_mm
+            if _beside(column, reach_x * pixels, corners_x) or _beside(line, reach_y * pixels, corners_y):
+                continue
+            fluence = _map_sum(integral, column, line, parts, pixels, half_x * pixels, half_y * pixels)
+            fluence /= 4.0 * half_x * half_y * pixels * pixels * len(parts)
             if fluence <= cutoff:
                 continue
             a, b = _path(basis_a, basis_b, source_mm[0], source_mm[1], source_mm[2], px, py, pz, ox, oy, oz, dx, dy, dz)

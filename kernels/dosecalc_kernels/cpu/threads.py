@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
+from dosecalc_kernels.cpu.contamination import add_contamination
 from dosecalc_kernels.cpu.fluence import add_transmission
 from dosecalc_kernels.cpu.pencil_beam import add_pencil_dose, trace_fan
 from dosecalc_kernels.cpu.terma import add_terma
@@ -54,6 +55,10 @@ def warm_up() -> float:
         one.copy(), one.copy(), one, one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3),
         np.array([0.0, 0.0, 9.0]), np.eye(3), 9.0, np.ones((3, 3)), np.zeros(2), 1.0, 0.0,
         spectrum, spectrum, release, release, np.zeros(3),
+    )  # fmt: skip
+    add_contamination(
+        one.copy(), one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3), np.array([0.0, 0.0, 9.0]), np.eye(3),
+        9.0, np.ones((2, 2)), np.zeros(2), 1.0, 1.0, 1.0, 8.0,
     )  # fmt: skip
     edges, leaves = np.zeros((2, 2)), np.zeros((1, 1, 2))
     add_transmission(
