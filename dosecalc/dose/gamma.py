@@ -303,13 +303,15 @@ def gamma_on_axes(
     maps, above, without = _at_nodes(ref, ev, wanted, normalisation, threshold, local, sigma is None)
     unreached = 0
     if without:
-        points = np.flatnonzero((maps < 0.0).any(axis=0))
+        unknown = maps < 0.0
+        points = np.flatnonzero(unknown[0] if len(wanted) == 1 else unknown.any(axis=0))
         dose_criterion = _dose_criterion(ref.values.ravel(), points, wanted, normalisation, local)
         if sigma is not None:
             dose_criterion = np.hypot(dose_criterion, 2.0 * sigma[points])
         rising = ev.rising()
         found = _search(ref.snapped_to(rising), rising, points, dose_criterion, wanted, limit, sampling, device)
-        maps[:, points] = found
+        for whole, part in zip(maps, found, strict=True):
+            whole[points] = part
         unreached = int(np.count_nonzero(np.isnan(found).any(axis=0)))
     return GammaResult(
         maps=tuple(GammaMap(c, m.reshape(ref.shape)) for c, m in zip(wanted, maps, strict=True)),
@@ -500,6 +502,8 @@ class _Distribution:
     def rising(self) -> _Distribution:
         """The same with rising axes."""
         axes, values = list(self.axes), self.values
+        if all(axis[0] <= axis[-1] for axis in axes):
+            return self
         for n, axis in enumerate(axes):
             if axis[0] > axis[-1]:
                 axes[n], values = axis[::-1].copy(), np.flip(values, n)
@@ -545,6 +549,6 @@ def _nested(axes_mm: Any) -> bool:
 def _per_cell(axis: FloatArray) -> float:
     if len(axis) < 2:
         return 0.0
-    step = (axis[-1] - axis[0]) / (len(axis) - 1)
-    even = axis[0] + step * np.arange(len(axis))
-    return 1.0 / step if np.max(np.abs(axis - even)) <= _REGULAR * step else 0.0
+    step = float(axis[-1] - axis[0]) / (len(axis) - 1)
+    apart = axis - axis[0] - step * np.arange(len(axis))
+    return 1.0 / step if max(apart.max(), -apart.min()) <= _REGULAR * step else 0.0

@@ -6,6 +6,7 @@ others are searched for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +16,7 @@ from numba import get_num_threads
 from numpy.typing import NDArray
 
 from dosecalc_kernels.contract import Float32Array, FloatArray, IntArray
-from dosecalc_kernels.cpu.gamma_near import alignment, near_table, visit_near
+from dosecalc_kernels.cpu.gamma_near import alignment, near_table, spread_nodes, visit_near
 from dosecalc_kernels.cpu.gamma_search import cell_bounds, search
 
 #: points for which other threads are not worth starting
@@ -50,12 +51,11 @@ def gamma_of_points(
     result = np.empty((len(distance_mm), n), np.float32)
     known = np.empty(n)
     bounds = None
-    at, within, even = alignment(node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x)
+    phases, at, within = alignment(node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x)
     for m, mm in enumerate(distance_mm):
-        if even and len(near):
-            table = near_table(near, per_cell * mm, within, dose.shape)
-            visit = (reference, points, dose, at, dose_criterion[m], max_gamma, *table, known, result[m])
-            _in_threads(visit_near, visit, n)
+        if phases[0, 0] and len(near):
+            _near(reference, points, dose, dose_criterion[m], max_gamma, near, per_cell * mm, phases, at, within,
+                  known, result[m])  # fmt: skip
             which = np.flatnonzero(np.isnan(result[m]))
         else:
             known[:] = np.inf
@@ -68,6 +68,34 @@ def gamma_of_points(
                 result[m],
             ), len(which))  # fmt: skip
     return result
+
+
+def _near(
+    reference: FloatArray,
+    points: IntArray,
+    dose: FloatArray,
+    dose_criterion: FloatArray,
+    max_gamma: float,
+    near: FloatArray,
+    cells: FloatArray,
+    phases: IntArray,
+    at: IntArray,
+    within: FloatArray,
+    known: FloatArray,
+    result: Float32Array,
+) -> None:
+    """Gamma of one criterion where near samples settle it; ``cells`` [3]: cells per distance criterion."""
+    # one node more than samples reach on either side, for points up to a cell outside; and the upper node of a cell
+    reach = math.sqrt(near[-1, 3])
+    margin = np.array([int(reach * c) + 3 if c > 0.0 else 1 for c in cells])
+    spread, before = spread_nodes(dose, margin, phases[2, 1])
+    steps = np.array(spread.strides[:3]) // spread.itemsize
+    table = near_table(near, cells, phases, at, within, before, steps)
+    _in_threads(
+        visit_near,
+        (reference, points, dose.shape, dose_criterion, max_gamma, phases, at, margin, spread, *table, known, result),
+        len(points),
+    )
 
 
 def _in_threads(kernel: Callable[..., None], arguments: tuple[Any, ...], points: int) -> None:

@@ -1,141 +1,104 @@
-"""Gamma of points whose dose is found again nearby: samples close to them, neighbouring points at a time.
+"""Gamma of points whose dose is found again nearby: samples close to them, some neighbouring points at a time.
 
-Where the reference points lie on the evaluated grid, or all at the same place within its cells, an offset falls on the
-same place of a cell for each of them: the trilinear weights are the offset's alone, and the corners of neighbouring
-points are neighbours in memory. So a vector of points is taken through the offsets in order of their length, and each
-is done when the offsets are longer than its gamma. Points that are not done after the last offset are left to the
-search (`dosecalc_kernels.cpu.gamma_search`), which is made for large gammas.
+Where reference points and nodes are evenly spaced, and some number of steps of one is some number of steps of the other
+(voxels of 2.5 and 2 mm: four and five), every fourth point lies at the same place within its cell: such points are of
+one phase. A sample falls on the same place of a cell for all points of a phase, so its trilinear weights are its own;
+and with the nodes of a row put in order of their remainder by five, the corners of these points are neighbours in
+memory. So a vector of points is taken through the samples in order of their length, and each is done when samples are
+longer than its gamma. Points that are not done after the last sample are left to the search
+(`dosecalc_kernels.cpu.gamma_search`), which is made for large gammas.
 """
 
-# mypy: disable-error-code="call-arg, var-annotated, no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 # Numba passes the typing context of an intrinsic by itself, which a type checker cannot know
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
-#: points in a vector
-LANES = 4
+from dosecalc_kernels.cpu.gamma_lanes import LANES, visit_plane, visit_volume
+
 #: share of a cell within which a sample counts as on the node
 _ON_NODE = 1e-9
 #: dose outside the nodes, finite because corners of no weight may lie there
 _NOWHERE = 1e100
 #: by how much reference points may differ from an even row, in cells
 _EVEN = 1e-6
+#: places within a cell along one axis for which tables are worth building
+_MOST_PHASES = 8
 #: points at a time
 _CHUNK = 512
+#: what single precision makes of the least gamma that fails
+FAILS = np.nextafter(np.float32(1.0), np.float32(2.0))
 
 
-def _visitor(corners: int) -> Any:
-    """A function for cells of 8 corners, or of 4 in a plane.
+@njit
+def _axis_phases(nodes, ref, per_cell, at, within):
+    """Number of phases of an axis and the nodes after which they repeat; 0 phases where there are none.
 
-    It lowers ``best`` [LANES] to the least squared gamma over the offsets ``first`` to ``last``: ``dose`` [n] flat,
-    ``base`` the index of the first point's node, ``plane`` and ``row`` the distances of neighbours along z and y;
-    ``d``, ``per_dose`` [LANES]; ``shifts`` [offsets]: how far from the node the cell of an offset lies, ``weights``
-    [offsets, corners] of its corners; ``r2`` [offsets]. It is written in LLVM's vectors because compilers do not keep
-    the lanes in registers through the loop over offsets by themselves.
+    ``at``, ``within`` [phases]: set to the node below the first point of each phase, and where in its cell it lies.
     """
-
-    def visit(
-        typingctx: Any, dose: Any, base: Any, plane: Any, row: Any, d: Any, per_dose: Any, shifts: Any, weights: Any,
-        r2: Any, first: Any, last: Any, best: Any,
-    ) -> Any:  # fmt: skip
-        signature = types.void(dose, base, plane, row, d, per_dose, shifts, weights, r2, first, last, best)
-        return signature, lambda context, builder, sig, args: _lower_visit(corners, context, builder, sig, args)
-
-    return intrinsic(visit)
-
-
-def _lower_visit(corners: int, context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """LLVM code of `_visitor`."""
-    i32, i64, double = ir.IntType(32), ir.IntType(64), ir.DoubleType()
-    vector = ir.VectorType(double, LANES)
-    nothing = ir.Constant(vector, ir.Undefined)
-
-    def data(n: int) -> Any:
-        return context.make_array(signature.args[n])(context, builder, args[n]).data
-
-    def load(pointer: Any) -> Any:
-        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        value.align = 8
-        return value
-
-    def splat(pointer: Any) -> Any:
-        one = builder.insert_element(nothing, builder.load(pointer), ir.Constant(i32, 0))
-        return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(i32, LANES), None))
-
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{LANES}f64"
-    )
-    origin, plane, row = builder.gep(data(0), [args[1]]), args[2], args[3]
-    doses, per, shift, weight, length2, result = load(data(4)), load(data(5)), data(6), data(7), data(8), data(11)
-    start, first, last = load(result), args[9], args[10]
-    zero = ir.Constant(i64, 0)
-    rows = [zero, row] if corners == 4 else [zero, row, plane, builder.add(plane, row)]
-    aside = [n for r in rows for n in (r, builder.add(r, ir.Constant(i64, 1)))]
-    before, loop, after = builder.block, builder.append_basic_block("offsets"), builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed("<", first, last), loop, after)
-    builder.position_at_end(loop)
-    s, least = builder.phi(i64), builder.phi(vector)
-    s.add_incoming(first, before)
-    least.add_incoming(start, before)
-    value = ir.Constant(vector, [0.0] * LANES)
-    cell = builder.gep(origin, [builder.load(builder.gep(shift, [s]))])
-    weights = builder.gep(weight, [builder.mul(s, ir.Constant(i64, corners))])
-    for c in range(corners):
-        share = splat(builder.gep(weights, [ir.Constant(i64, c)]))
-        value = builder.call(multiply_add, [share, load(builder.gep(cell, [aside[c]])), value])
-    e = builder.fmul(builder.fsub(value, doses), per)
-    gamma2 = builder.call(multiply_add, [e, e, splat(builder.gep(length2, [s]))])
-    lower = builder.select(builder.fcmp_ordered("<", gamma2, least), gamma2, least)
-    following = builder.add(s, ir.Constant(i64, 1))
-    s.add_incoming(following, loop)
-    least.add_incoming(lower, loop)
-    builder.cbranch(builder.icmp_signed("<", following, last), loop, after)
-    builder.position_at_end(after)
-    found = builder.phi(vector)
-    found.add_incoming(start, before)
-    found.add_incoming(lower, loop)
-    builder.store(found, builder.bitcast(result, vector.as_pointer())).align = 8
-    return context.get_dummy_value()
-
-
-_visit_in_volume, _visit_in_plane = _visitor(8), _visitor(4)
+    if len(nodes) == 1:
+        for position in ref:
+            if position != nodes[0]:
+                return 0, 0
+        at[0], within[0] = 0, 0.0
+        return 1, 1
+    first = (ref[0] - nodes[0]) * per_cell
+    step = (ref[-1] - ref[0]) * per_cell / (len(ref) - 1) if len(ref) > 1 else 1.0
+    if per_cell == 0.0 or step <= 0.0:
+        return 0, 0
+    for phases in range(1, _MOST_PHASES + 1):
+        period = int(np.rint(step * phases))
+        even = period > 0
+        for i in range(len(ref)):
+            if not even:
+                break
+            even = abs((ref[i] - nodes[0]) * per_cell - first - i * period / phases) <= _EVEN
+        if even:
+            for a in range(phases):
+                position = first + a * period / phases
+                at[a] = int(np.floor(position + _ON_NODE))
+                within[a] = max(0.0, position - at[a])
+            return phases, period
+    return 0, 0
 
 
 @njit(cache=True, error_model="numpy")
 def alignment(node_z, node_y, node_x, per_cell, ref_z, ref_y, ref_x):
-    """Node below the first reference point, where in its cell the point lies, and whether that is of use for others.
+    """How the reference points lie among the nodes.
 
-    It is where nodes are even and reference points have their spacing and order along each axis.
+    Returns
+    -------
+    int64 [3, 2]
+        Along each axis the number of phases and the nodes after which they repeat; no phases along any axis where
+        points have none in common along some.
+    int64 [3, phases], float64 [3, phases]
+        Node below the first point of each phase, and where in its cell it lies.
     """
-    at, within = np.zeros(3, np.int64), np.zeros(3)
+    phases = np.zeros((3, 2), np.int64)
+    at, within = np.zeros((3, _MOST_PHASES), np.int64), np.zeros((3, _MOST_PHASES))
     for axis, (nodes, ref) in enumerate(((node_z, ref_z), (node_y, ref_y), (node_x, ref_x))):
-        if len(nodes) == 1:
-            for position in ref:
-                if position != nodes[0]:
-                    return at, within, False
-            continue
-        if per_cell[axis] == 0.0:
-            return at, within, False
-        first = (ref[0] - nodes[0]) * per_cell[axis]
-        for i, position in enumerate(ref):
-            if abs((position - nodes[0]) * per_cell[axis] - first - i) > _EVEN:
-                return at, within, False
-        at[axis] = int(np.floor(first + _ON_NODE))
-        within[axis] = max(0.0, first - at[axis])
-    return at, within, True
+        phases[axis, 0], phases[axis, 1] = _axis_phases(nodes, ref, per_cell[axis], at[axis], within[axis])
+        if phases[axis, 0] == 0:
+            return phases * 0, at, within
+    return phases, at, within
+
+
+@njit
+def _cell(position):
+    """Node at or below a position and the share of the way to the next; on a node the next does not count."""
+    node = np.floor(position)
+    share = position - node
+    if share > 1.0 - _ON_NODE:
+        return int(node) + 1, 0.0
+    return int(node), 0.0 if share < _ON_NODE else share
 
 
 @njit
 def _shells(near):
-    """Where offsets of another length begin, and where the last end."""
+    """Where samples of another length begin, and where the last end."""
     starts = [0]
     for s in range(1, len(near)):
         if near[s, 3] > near[s - 1, 3] * (1.0 + 1e-9):
@@ -145,145 +108,171 @@ def _shells(near):
 
 
 @njit
-def _stencil(near, cells, within, n_corners):
-    """Cell of each offset from the point's own, int64 [n, 3], and what its corners weigh, [n, corners].
-
-    ``cells`` [3]: cells per distance criterion (0 along a lone node), ``within`` [3]: where points lie in their cell.
-    """
-    n = len(near)
-    cell, weights = np.zeros((n, 3), np.int64), np.ones((n, n_corners))
-    for s in range(n):
-        for axis in range(3):
-            position = within[axis] + near[s, axis] * cells[axis]
-            node = np.floor(position)
-            share = position - node
-            if share > 1.0 - _ON_NODE:
-                node, share = node + 1.0, 0.0
-            elif share < _ON_NODE:
-                share = 0.0  # or the next node would count, which may lie outside
-            cell[s, axis] = int(node)
-            for corner in range(n_corners):
-                weights[s, corner] *= share if corner >> (2 - axis) & 1 else 1.0 - share
-    return cell, weights
-
-
-@njit
-def _copy_block(dose, k0, j0, i0, margin, block):
-    """Copy the nodes about a vector of points into ``block``; where there are none, a dose that is like nothing."""
-    nz, ny, nx = dose.shape
-    for c in range(block.shape[0]):
-        k = k0 + c - margin[0]
-        for b in range(block.shape[1]):
-            j = j0 + b - margin[1]
-            there = 0 <= k < nz and 0 <= j < ny
-            for a in range(block.shape[2]):
-                i = i0 + a - margin[2]
-                block[c, b, a] = dose[k, j, i] if there and 0 <= i < nx else _NOWHERE
-
-
-@njit
-def _visit_points(
-    first, end, reference, points, dose, at, dose_criterion, most, r2, shell_start, margin,
-    shifts, block_shifts, weights, block, work, known, result,
-):  # fmt: skip
-    """The points ``first`` to ``end``, in vectors of those that follow each other in a row."""
-    _, wy, wx = reference.shape
-    nz, ny, nx = dose.shape
-    d, per_dose, best = work[0], work[1], work[2]
-    flat, flat_block, doses = dose.ravel(), block.ravel(), reference.ravel()
-    # the neighbour of a lone row, which has no weight, must not lie outside the array
-    row_step, block_row = nx if ny > 1 else 0, block.shape[2] if ny > 1 else 0
-    block_plane = block.shape[1] * block.shape[2]
-    middle = margin[0] * block_plane + margin[1] * block_row + margin[2]
-    last2 = r2[-1]
-    p, row_start, row_end = first, 0, 0
-    k0, j0 = 0, 0
-    while p < end:
-        point = points[p]
-        if point >= row_end:
-            row_start = point - point % wx
-            row_end = row_start + wx
-            k0, j0 = at[0] + point // (wx * wy), at[1] + point // wx % wy
-        i0 = at[2] + point - row_start
-        n = min(LANES, row_end - point, end - p)
-        if points[p + n - 1] != point + n - 1:
-            n = 1
-            while points[p + n] == point + n:
-                n += 1
-        for lane in range(n):
-            d[lane] = doses[point + lane]
-            per_dose[lane] = 1.0 / dose_criterion[p + lane]
-            best[lane] = np.inf
-        for lane in range(n, LANES):
-            d[lane], per_dose[lane], best[lane] = 0.0, 0.0, -1.0
-        inner = margin[0] <= k0 < nz - margin[0] and margin[1] <= j0 < ny - margin[1]
-        inner = inner and margin[2] <= i0 < nx - margin[2] - LANES
-        values, base, plane, row, to_cell = flat, (k0 * ny + j0) * nx + i0, ny * nx, row_step, shifts
-        if not inner:
-            _copy_block(dose, k0, j0, i0, margin, block)
-            values, base, plane, row, to_cell = flat_block, middle, block_plane, block_row, block_shifts
-        for shell in range(len(shell_start) - 1):
-            start, stop = shell_start[shell], shell_start[shell + 1]
-            more = False
-            for lane in range(LANES):
-                more |= best[lane] > r2[start]
-            if not more:
-                break
-            if weights.shape[1] == 8:
-                _visit_in_volume(values, base, plane, row, d, per_dose, to_cell, weights, r2, start, stop, best)
-            else:
-                _visit_in_plane(values, base, plane, row, d, per_dose, to_cell, weights, r2, start, stop, best)
-        for lane in range(n):
-            known[p + lane] = best[lane]
-            # nothing that is further away is better, or what is does not matter
-            settled = best[lane] <= last2 or (last2 >= most and best[lane] < _NOWHERE)
-            result[p + lane] = np.sqrt(min(best[lane], most)) if settled else np.nan
-        p += n
+def _places(offset, cells, within, node, share):
+    """Nodes and shares of samples ``offset`` [n] along an axis, by phase, into ``node`` and ``share`` [phases, n]."""
+    for a in range(len(within)):
+        for s in range(len(offset)):
+            node[a, s], share[a, s] = _cell(within[a] + offset[s] * cells)
 
 
 @njit(cache=True, error_model="numpy")
-def near_table(near, cells, within, shape):
-    """What `visit_near` knows of the offsets: where they lie in the cells, and what it takes to visit them.
+def spread_nodes(dose, margin, period):
+    """The dose with a margin, within which it is like nothing, rows in order of the remainder of x by the period.
 
-    ``near`` [n, 4] as in the contract; ``cells`` [3]: cells per distance criterion, 0 along a lone node; ``within``
-    from `alignment`; ``shape`` of the evaluated dose. Returns their squared lengths, where shells start, the margin
-    (nodes) that offsets reach, shifts in the dose and in a block, and weights of corners.
+    Returns float64 [z, y, remainder, quotient] and the nodes before the first one along x, a multiple of the period.
     """
-    r2 = near[:, 3].copy()
-    margin = np.zeros(3, np.int64)
-    for axis in range(3):
-        if cells[axis] > 0.0:
-            margin[axis] = int(np.sqrt(r2[-1]) * cells[axis]) + 2
-    row = 2 * margin[2] + 1 + LANES
-    to_cell, weights = _stencil(near, cells, within, 8 if shape[0] > 1 else 4)
-    shifts = (to_cell[:, 0] * shape[1] + to_cell[:, 1]) * shape[2] + to_cell[:, 2]
-    block_shifts = (to_cell[:, 0] * (2 * margin[1] + 1) + to_cell[:, 1]) * row + to_cell[:, 2]
-    return r2, _shells(near), margin, shifts, block_shifts, weights
+    nz, ny, nx = dose.shape
+    before = (margin[2] + period - 1) // period * period
+    columns = (before + nx + margin[2]) // period + 1 + LANES
+    out = np.full((nz + 2 * margin[0], ny + 2 * margin[1], period, columns), _NOWHERE)
+    for k in range(nz):
+        for j in range(ny):
+            row = out[k + margin[0], j + margin[1]]
+            for r in range(period):
+                c = (before + r) // period
+                for i in range(r, nx, period):
+                    row[r, c] = dose[k, j, i]
+                    c += 1
+    return out, before
+
+
+@njit(cache=True, error_model="numpy")
+def near_table(near, cells, phases, at, within, before, steps):
+    """What `visit_near` knows of the samples: where they lie among the nodes, and what these weigh.
+
+    ``near`` [n, 4] as in the contract; ``cells`` [3]: cells per distance criterion, 0 along a lone node; ``steps`` [3]:
+    of `spread_nodes`, from one node to the next along z and y and from one remainder to the next; the rest from
+    `alignment` and `spread_nodes`. In a volume, rows weigh what is left of y and z; in a plane there is no z.
+    """
+    n = len(near)
+    qz, qy, qx = phases[0, 0], phases[1, 0], phases[2, 0]
+    node_z, share_z = np.empty((qz, n), np.int64), np.empty((qz, n))
+    node_y, share_y = np.empty((qy, n), np.int64), np.empty((qy, n))
+    node_x, share_x = np.empty((qx, n), np.int64), np.empty((qx, n))
+    _places(near[:, 0], cells[0], within[0, :qz], node_z, share_z)
+    _places(near[:, 1], cells[1], within[1, :qy], node_y, share_y)
+    _places(near[:, 2], cells[2], within[2, :qx], node_x, share_x)
+    nodes_x = np.empty((qx, 2, n), np.int64)
+    for a in range(qx):
+        # by node from the lowest: divisions would take longer than all else here
+        lowest = node_x[a].min()
+        place = np.empty(node_x[a].max() + 2 - lowest, np.int64)
+        for i in range(len(place)):
+            quotient = (at[2, a] + lowest + i + before) // phases[2, 1]
+            place[i] = (at[2, a] + lowest + i + before - quotient * phases[2, 1]) * steps[2] + quotient
+        for s in range(n):
+            nodes_x[a, 0, s], nodes_x[a, 1, s] = place[node_x[a, s] - lowest], place[node_x[a, s] - lowest + 1]
+    corner, weight = np.empty((qz, qy, n), np.int64), np.empty((qz, qy, n, 4))
+    for c in range(qz):
+        for b in range(qy):
+            for s in range(n):
+                z, y = share_z[c, s], share_y[b, s]
+                corner[c, b, s] = node_z[c, s] * steps[0] + node_y[b, s] * steps[1]
+                weight[c, b, s, 0], weight[c, b, s, 1] = (1.0 - z) * (1.0 - y), (1.0 - z) * y
+                weight[c, b, s, 2], weight[c, b, s, 3] = z * (1.0 - y), z * y
+    return near[:, 3].copy(), _shells(near), nodes_x, share_x, corner, weight, share_y
+
+
+@njit
+def _first_of_row(point, points, width):
+    """The first point at or after one that begins a row."""
+    while 0 < point < len(points) and points[point] // width == points[point - 1] // width:
+        point += 1
+    return point
+
+
+@njit
+def _any_above(best, r2):
+    more = False
+    for lane in range(LANES):
+        more |= best[lane] > r2
+    return more
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def visit_near(
-    task, tasks, reference, points, dose, at, dose_criterion, max_gamma, r2, shell_start, margin, shifts, block_shifts,
-    weights, known, result,
+    task, tasks, reference, points, dose_shape, dose_criterion, max_gamma, phases, at, margin, spread,
+    r2, shells, nodes_x, share_x, corner, weight, share_y, known, result,
 ):  # fmt: skip
-    """Gamma of one criterion where offsets that are near settle it, into ``result`` [n]; NaN where they do not.
+    """Gamma of one criterion where samples that are near settle it, into ``result`` [n]; NaN where they do not.
 
     Parameters as in `dosecalc_kernels.contract.gamma_of_points`, those that have a row for each criterion without it,
     and
 
     task, tasks : int
-        Which part of the points to do: every so many chunks, so that hard regions are shared.
-    at : int64 [3]
+        Which part of the points to do: every so many chunks of rows, so that hard regions are shared.
+    phases, at
         From `alignment`.
-    r2, shell_start, margin, shifts, block_shifts, weights
+    margin : int64 [3]
+        Nodes about those of the dose in ``spread``.
+    spread
+        From `spread_nodes`.
+    r2 to share_y
         From `near_table`.
     known : float64 [n]
         Set to the least squared gamma found.
     """
-    work = np.empty((3, LANES))
-    block = np.empty((2 * margin[0] + 1, 2 * margin[1] + 1, 2 * margin[2] + 1 + LANES))
-    for first in range(task * _CHUNK, len(points), tasks * _CHUNK):
-        _visit_points(
-            first, min(len(points), first + _CHUNK), reference, points, dose, at, dose_criterion,
-            max_gamma * max_gamma, r2, shell_start, margin, shifts, block_shifts, weights, block, work, known, result,
-        )  # fmt: skip
+    _, wy, wx = reference.shape
+    nz, ny, nx = dose_shape
+    volume = nz > 1
+    qx, period = phases[2, 0], phases[2, 1]
+    flat, doses = spread.ravel(), reference.ravel()
+    row = spread.shape[2] * spread.shape[3]
+    plane = spread.shape[1] * row
+    last2, most = r2[-1], max_gamma * max_gamma
+    own, per_dose, best = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    slot = np.empty(wx, np.int64)
+    for chunk in range(task * _CHUNK, len(points), tasks * _CHUNK):
+        p, end = _first_of_row(chunk, points, wx), _first_of_row(min(chunk + _CHUNK, len(points)), points, wx)
+        while p < end:
+            line = points[p] // wx
+            slot[:] = -1
+            while p < end and points[p] // wx == line:
+                slot[points[p] - line * wx] = p
+                known[p], result[p] = np.inf, np.nan
+                p += 1
+            az, ay = line // wy % phases[0, 0], line % wy % phases[1, 0]
+            k = at[0, az] + line // wy // phases[0, 0] * phases[0, 1]
+            j = at[1, ay] + line % wy // phases[1, 0] * phases[1, 1]
+            if not (-1 <= k <= nz and -1 <= j <= ny):
+                continue  # out of reach of the table
+            base = (k + margin[0]) * plane + (j + margin[1]) * row
+            for ax in range(qx):
+                # the first and the last point of this phase that lie among the nodes
+                m = max(0, -((at[2, ax] + 1) // period))
+                last = min((wx - 1 - ax) // qx, (nx - at[2, ax]) // period)
+                while m <= last:
+                    if slot[m * qx + ax] < 0:
+                        m += 1
+                        continue
+                    for lane in range(LANES):
+                        i = (m + lane) * qx + ax
+                        if m + lane <= last and slot[i] >= 0:
+                            per_dose[lane] = 1.0 / dose_criterion[slot[i]]
+                            own[lane] = doses[line * wx + i] * per_dose[lane]
+                            best[lane] = np.inf
+                        else:
+                            per_dose[lane], own[lane], best[lane] = 0.0, 0.0, -1.0
+                    for shell in range(len(shells) - 1):
+                        first, after = shells[shell], shells[shell + 1]
+                        if not _any_above(best, r2[first]):
+                            break
+                        if volume:
+                            visit_volume(
+                                flat, base + m, row, plane, per_dose, own, corner[az, ay], weight[az, ay],
+                                nodes_x[ax, 0], nodes_x[ax, 1], share_x[ax], r2, first, after, best,
+                            )  # fmt: skip
+                        else:
+                            visit_plane(
+                                flat, base + m, row, per_dose, own, corner[0, ay], share_y[ay],
+                                nodes_x[ax, 0], nodes_x[ax, 1], share_x[ax], r2, first, after, best,
+                            )  # fmt: skip
+                    for lane in range(LANES):
+                        i = (m + lane) * qx + ax
+                        if m + lane <= last and slot[i] >= 0:
+                            known[slot[i]] = best[lane]
+                            # nothing that is further away is better, or what is does not matter
+                            if best[lane] <= last2 or (last2 >= most and best[lane] < _NOWHERE):
+                                found = np.sqrt(min(best[lane], most))
+                                result[slot[i]] = FAILS if 1.0 + 1e-12 < found < FAILS else found
+                    m += LANES

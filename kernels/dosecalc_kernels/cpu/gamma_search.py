@@ -30,7 +30,7 @@ _MARGIN = 0.1
 #: as many of them are remembered
 _MOST_OTHERS = 48
 #: a gamma that is as little above the least possible ends the search
-_GOOD_ENOUGH = 1e-3
+_GOOD_ENOUGH = 1e-6
 #: a gamma that is as small at the point itself is the answer
 _SAME = 1e-6
 #: a squared dose difference up to which the nearest offsets are tried one after the other
@@ -573,13 +573,14 @@ def cell_bounds(dose):
     nz, ny, nx = dose.shape
     low = np.empty((max(1, nz - 1), max(1, ny - 1), max(1, nx - 1)))
     high = np.empty_like(low)
+    up, along, next_x = min(1, nz - 1), min(1, ny - 1), min(1, nx - 1)
     for k in range(low.shape[0]):
         for j in range(low.shape[1]):
-            for i in range(low.shape[2]):
-                least, most = dose[k, j, i], dose[k, j, i]
-                for c in range(k, min(k + 2, nz)):
-                    for b in range(j, min(j + 2, ny)):
-                        for a in range(i, min(i + 2, nx)):
-                            least, most = min(least, dose[c, b, a]), max(most, dose[c, b, a])
-                low[k, j, i], high[k, j, i] = least, most
+            a, b, c, d = dose[k, j], dose[k, j + along], dose[k + up, j], dose[k + up, j + along]
+            a1, b1, c1, d1 = a[next_x:], b[next_x:], c[next_x:], d[next_x:]
+            least, most = low[k, j], high[k, j]
+            for i in range(len(least)):  # as few branches as vectors need
+                lower, upper = min(min(a[i], b[i]), min(c[i], d[i])), max(max(a[i], b[i]), max(c[i], d[i]))
+                lower_x, upper_x = min(min(a1[i], b1[i]), min(c1[i], d1[i])), max(max(a1[i], b1[i]), max(c1[i], d1[i]))
+                least[i], most[i] = min(lower, lower_x), max(upper, upper_x)
     return low, high

@@ -37,7 +37,7 @@ def gamma_of_points(
     """Twin of `dosecalc_kernels.cpu.gamma.gamma_of_points`.
 
     Offsets are taken in order of their length, without blocks: threads of a warp then go through the same ones. What is
-    found is the least over them all, which the CPU's search may exceed by 0.001.
+    found is the least over them all.
     """
     n, criteria = len(points), len(distance_mm)
     out = launcher.empty((criteria, n), np.float32)
