@@ -43,6 +43,7 @@ KERNELS = {
     "dominant_material": "resample",
     "trilinear": "resample",
     "polygon_coverage": "rasterise",
+    "add_contamination": "contamination",
     "trace_fan": "pencil_beam",
     "add_pencil_dose": "pencil_beam",
 }

@@ -94,6 +94,6 @@ def add_contamination(
             distance = math.sqrt(ex * ex + ey * ey + ez * ez)
             towards = (-ex / distance, -ey / distance, -ez / distance)
             path = _depth(density, (ix, iy, iz), (px, py, pz), origin_mm, spacing_mm, towards, limit_gcm2)
-            if path <= limit_gcm2:
+            if not path > limit_gcm2:  # a lost density shows in the dose
                 inverse_square = (sad_mm / distance) ** 2
                 dose[iz, iy, ix] += surface_dose * electrons * inverse_square * math.exp(-path / depth_gcm2)
