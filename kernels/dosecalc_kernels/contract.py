@@ -686,6 +686,6 @@ def gamma_of_points(
     -------
     float32 [criteria, n]
         NaN where no evaluated point is within ``max_gamma`` distance criteria. With offsets the least over them, to
-        0.001 and mostly to rounding. The bits do not depend on the number of threads.
+        1e-4 of ``max_gamma`` and mostly to rounding. The bits do not depend on the number of threads.
     """
     ...
