@@ -36,27 +36,37 @@ def _direction(inflow, start, opacity, direction, spacing):
     reach = [int(np.ceil(abs(shear[a]) * half)) + 1 for a in others]
     for i in range(-reach[0], n[others[0]] + reach[0]):
         for j in range(-reach[1], n[others[1]] + reach[1]):
-            cells = []
+            cells, entering = [], []
             for k, plane in enumerate(order):
+                exact = np.array([i, j]) + shear[others] * (k - half)
                 at = np.empty(3, int)
                 at[axis] = plane
-                at[others] = [
-                    i + int(np.rint(shear[others[0]] * (k - half))),
-                    j + int(np.rint(shear[others[1]] * (k - half))),
-                ]
+                at[others] = np.array([i, j]) + np.rint(shear[others] * (k - half)).astype(int)
                 if np.all((at >= 0) & (at < n)):
                     cells.append(tuple(at[::-1]))
+                    entering.append([_beside(v, at, others, exact - at[others]) for v in (inflow, start)])
             psi = before = 0.0
-            for m, cell in enumerate(cells):
+            for m, (cell, (own, starts)) in enumerate(zip(cells, entering, strict=True)):
                 x = opacity[cell] * length
-                after = inflow[cells[m + 1]] if m + 1 < len(cells) else inflow[cell]
+                after = entering[m + 1][0] if m + 1 < len(cells) else own
                 b = (after - before) / 2 if np.float32(x) > np.float32(0.1) else 0.0
-                a = inflow[cell] + start[cell]
+                a = own + starts
                 p = a - b / x - b / 2
                 out[cell] = a - b / x + (psi - p) * -np.expm1(-x) / x
                 psi = psi + (psi - p) * np.expm1(-x) + b
-                before = inflow[cell]
+                before = own
     return out
+
+
+def _beside(values, at, axes, offset):
+    """A value beside the middle of a voxel, by its slopes along two axes between the voxel's neighbours."""
+    total = values[tuple(at[::-1])]
+    for axis, distance in zip(axes, offset, strict=True):
+        low, high = at.copy(), at.copy()
+        low[axis] = max(at[axis] - 1, 0)
+        high[axis] = min(at[axis] + 1, values.shape[2 - axis] - 1)
+        total = total + distance * (values[tuple(high[::-1])] - values[tuple(low[::-1])]) / 2
+    return total
 
 
 def electrons_in_water(groups, count=40_000, seed=1):

@@ -444,12 +444,16 @@ def electron_transport(
     """Dose of electrons that slow down continuously through groups of residual range, along discrete directions.
 
     docs/heterogeneity.md, eqs. 1 to 6. In group g (fastest first) the inflow N of electrons at its upper end, per
-    direction and voxel, becomes the mean flux m along the lines of `cone_transport`: with the optical thickness
-    x = density * stopping * step / (theta * width) of a voxel, its source a = N + theta * kerma * source / stopping,
-    and b half the difference of N between the line's next and previous voxel (0 for x <= 0.1; the line's last voxel
-    has no next but itself, its first a previous of 0), p = a - b/x - b/2 and the flux psi that enters,
+    direction and voxel, becomes the mean flux m along the lines of `cone_transport`. Lines pass beside the middles of
+    their voxels: N and the voxel's start, theta * kerma / stopping, are taken where they do, as the voxel's own and the
+    distance, along sheets and along rows (at most half a voxel each), times half the difference between both neighbours
+    in that direction; at the volume's faces the voxel stands for the neighbour that is not there. With the optical
+    thickness x = density * stopping * step / (theta * width) of a voxel, its source a = N + start * source, and b half
+    the difference of N between the line's next and previous voxel (0 for x <= 0.1; the line's last voxel has no next
+    but itself, its first a previous of 0), p = a - b/x - b/2 and the flux psi that enters,
     ``m = a - b/x + (psi - p)(1 - exp(-x))/x`` and ``psi' = psi - (psi - p)(1 - exp(-x)) + b``. Dose is the sum over
-    groups and directions of stopping * deposit * m; the outflow (m - (1 - theta) N) / theta, its directions mixed by
+    groups and directions of stopping * deposit * m; the outflow (m - (1 - theta) N) / theta, with the N of the voxel
+    itself, its directions mixed by
     the voxel's scattering matrix, is the next group's inflow.
 
     Parameters

@@ -211,16 +211,19 @@ def _sweep_lanes(flow, flux, opacity, start, rows, whole, real, source, projecti
     for lane in prange(_LANES):
         for k in range(lane, len(rows), _LANES):
             reach = math.ceil(abs(real[k, 0]) * (whole[k, 0] - 1) / 2.0) + 1
+            swept = np.empty(
+                whole[k, 0] * whole[k, 2], np.float32
+            )  # inflow of the sheet of lines before, plane by plane
             for line_sheet in range(-reach, whole[k, 1] + reach):
                 _sheet(
-                    flat_flow, rows[k] * n, flat_flux, lane * n, opacity, start, line_sheet,
+                    flat_flow, rows[k] * n, flat_flux, lane * n, opacity, start, swept, line_sheet,
                     whole[k], real[k], source[k], projections[k], max_tilt, float32(theta),
                 )  # fmt: skip
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
 def _sheet(
-    flow, flow_start, flux, flux_start, opacity, start, line_sheet,
+    flow, flow_start, flux, flux_start, opacity, start, swept, line_sheet,
     whole, real, source, projection, max_tilt, theta,
 ):  # fmt: skip
     """The lines of one sheet of one direction, plane by plane. Every voxel is on exactly one line of a direction."""
@@ -230,40 +233,78 @@ def _sheet(
     reach = math.ceil(abs(shear_row) * half) + 1
     state = np.zeros(n + 2 * reach, np.float32)  # what enters the next cell of each line
     behind = np.zeros(n + 2 * reach, np.float32)  # inflow of the cell before
+    inflow, following = np.empty(n, np.float32), np.empty(n, np.float32)  # of a plane and the next, where lines pass
+    starting = np.empty(n, np.float32)
     ahead = np.empty(n, np.float32)  # inflow of the cell after
     q = np.empty(3, np.float32)
+    entered = False
     for k in range(n_plane):
         plane = n_plane - 1 - k if backwards else k
-        sheet = line_sheet + int(np.rint(shear_sheet * (k - half)))
+        shift = int(np.rint(shear_sheet * (k - half)))
+        sheet = line_sheet + shift
         if sheet < 0 or sheet >= n_sheet:
             continue
         base = plane * stride_plane + sheet * stride_sheet
         here = int(np.rint(shear_row * (k - half)))
         there = int(np.rint(shear_row * (k + 1 - half)))
-        next_sheet = line_sheet + int(np.rint(shear_sheet * (k + 1 - half)))
+        # how far beside the middle of its voxel a line passes, in voxels along sheets and rows
+        beside_sheet, beside_row = shear_sheet * (k - half) - shift, shear_row * (k - half) - here
+        if not entered:
+            _inflow_on_lines(
+                flow, flow_start + base, stride_sheet, sheet, n_sheet, swept, k * n, inflow, beside_sheet, beside_row
+            )
+            entered = True
+        next_shift = int(np.rint(shear_sheet * (k + 1 - half)))
+        next_sheet = line_sheet + next_shift
         inside = k + 1 < n_plane and 0 <= next_sheet < n_sheet
-        next_plane = plane - 1 if backwards else plane + 1
-        following = flow_start + next_plane * stride_plane + next_sheet * stride_sheet + there - here
+        if inside:
+            next_plane = plane - 1 if backwards else plane + 1
+            _inflow_on_lines(
+                flow, flow_start + next_plane * stride_plane + next_sheet * stride_sheet, stride_sheet, next_sheet,
+                n_sheet, swept, (k + 1) * n, following,
+                shear_sheet * (k + 1 - half) - next_shift, shear_row * (k + 1 - half) - there,
+            )  # fmt: skip
         lo = min(n, max(0, here - there)) if inside else 0
         hi = max(lo, min(n, n + here - there)) if inside else 0
-        _inflow_ahead(flow, flow_start + base, following, ahead, lo, hi, n)
+        ahead[:] = inflow  # where a line ends, what flows into its last cell
+        ahead[lo:hi] = following[lo + there - here : hi + there - here]
+        after = base + stride_sheet if sheet + 1 < n_sheet else base
+        before = base - stride_sheet if sheet > 0 else base
+        _on_lines(start, base, after, start, before, starting, beside_sheet, beside_row)
         begin, extent = _row_source(source, projection, max_tilt, plane, sheet, n, q)
         _row(
-            flow, flux, opacity, start, state, behind, ahead,
+            flow, flux, opacity, starting, state, inflow, behind, ahead,
             np.uint64(flow_start + base), np.uint64(flux_start + base), np.uint64(base), np.uint64(reach - here),
             np.uint64(n), q, begin, extent, float32(step_cm), theta,
         )  # fmt: skip
+        inflow, following = following, inflow
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
-def _inflow_ahead(flow, own, following, ahead, lo, hi, n):
-    """What flows into the next cell of each line; where a line ends, into its last."""
-    for i in range(lo):
-        ahead[i] = flow[own + i]
-    for i in range(lo, hi):
-        ahead[i] = flow[following + i]
-    for i in range(hi, n):
-        ahead[i] = flow[own + i]
+def _inflow_on_lines(flow, own, stride, sheet, n_sheet, swept, keep, out, beside_sheet, beside_row):
+    """The inflow of a row where its lines pass, before it is overwritten; ``swept`` has that of the sheet before."""
+    after = own + stride if sheet + 1 < n_sheet else own
+    if sheet > 0:
+        _on_lines(flow, own, after, swept, keep, out, beside_sheet, beside_row)
+    else:
+        _on_lines(flow, own, after, flow, own, out, beside_sheet, beside_row)
+    swept[keep : keep + len(out)] = flow[own : own + len(out)]
+
+
+@njit(fastmath=_FASTMATH, error_model="numpy")
+def _on_lines(values, own, after, others, before, out, beside_sheet, beside_row):
+    """Values of a row where its lines pass: the voxels' own, and their slopes (between both neighbours) across them."""
+    n = len(out)
+    own, after, before = np.uint64(own), np.uint64(after), np.uint64(before)
+    sheet, row = float32(0.5 * beside_sheet), float32(0.5 * beside_row)
+    for i in range(np.uint64(n)):
+        out[i] = values[own + i] + sheet * (values[after + i] - others[before + i])
+    for i in range(np.uint64(1), np.uint64(max(n - 1, 1))):
+        out[i] += row * (values[own + i + np.uint64(1)] - values[own + i - np.uint64(1)])
+    last = np.uint64(n - 1)
+    if n > 1:
+        out[0] += row * (values[own + np.uint64(1)] - values[own])
+        out[last] += row * (values[own + last] - values[own + last - np.uint64(1)])
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
@@ -312,32 +353,33 @@ def _within_tilt(x, px, w, pw, limit, begin, end):
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
 def _row(
-    flow, flux, opacity, start, state, behind, ahead, at, to, base, line, n, q, begin, extent, step, theta,
+    flow, flux, opacity, start, state, own, behind, ahead, at, to, base, line, n, q, begin, extent, step, theta,
 ):  # fmt: skip
     """One row of cells of one direction: what enters the group, and what starts in it, relaxes along the lines.
 
     Over a cell of optical thickness x the source is a + b (s - 1/2), s from 0 to 1, with a the cell's inflow and start
-    and b half the difference of the inflows after and before it; the exact solution (heterogeneity, eqs. 8 and 9) is
+    and b half the difference of the inflows after and before it, all three where the line passes; the exact solution
+    (heterogeneity, eqs. 5 and 6) is
         psi' = psi - (psi - p) (1 - exp(-x)) + b  and the mean  m = a - b/x + (psi - p) (1 - exp(-x)) / x
-    with p = a - b/x - b/2, and the outflow to the next group (m - (1 - theta) inflow) / theta.
+    with p = a - b/x - b/2, and the outflow to the next group (m - (1 - theta) N) / theta with the voxel's own inflow N.
     """
     q0, q1, q2 = q[0], q[1], q[2]
     gain = float32(1) / theta
     keep = (float32(1) - theta) * gain
     for i in range(n):
         t = min(max(float32(i) - begin, float32(0)), extent)
-        inflow = flow[at + i]
+        inflow = own[i]
         x = opacity[base + i] * step
         inverse = float32(1) / x
         b = float32(0.5) * (ahead[i] - behind[line + i]) if x > _EVEN_BELOW else float32(0)
-        middle = inflow + start[base + i] * (q0 + t * (q1 + t * q2)) - b * inverse
+        middle = inflow + start[i] * (q0 + t * (q1 + t * q2)) - b * inverse
         entering = state[line + i]
         relaxed = (entering - middle + float32(0.5) * b) * one_minus_exp2_minus(x * LOG2E)
         mean = middle + relaxed * inverse
         state[line + i] = entering - relaxed + b
         behind[line + i] = inflow
         flux[to + i] += mean
-        flow[at + i] = mean * gain - inflow * keep
+        flow[at + i] = mean * gain - flow[at + i] * keep
 
 
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)

@@ -1,11 +1,8 @@
 // Transport of electrons in groups. Contract: "electron_transport"; order of launches and layouts: electron_transport.py.
 //
-// Every direction has a flow of its own, [directions, voxels]: what leaves a group and, mixed, enters the next. A thread
-// follows one line of one direction through the planes, as in collapsed_cone.cu, and turns inflow into outflow in place:
-// the voxels of a line are nobody else's, and it reads the inflow of the voxel ahead before that becomes an outflow.
-//
-// The mean flux of a voxel is theta times outflow and (1 - theta) times inflow, so the dose needs no sum of its own while
-// lines are swept: `scatter` reads all outflows of a voxel anyway and has the sum of the inflows from the group before.
+// Every direction has a flow of its own, [directions, voxels]. A thread follows one line of one direction through the
+// planes, as in collapsed_cone.cu, and makes the outflow of a group from its inflow; every voxel is on one line of each
+// direction. A line passes beside the middle of its voxels, and reads what flows in there from their neighbours, too.
 #include "lines.cuh"
 
 // how many directions a thread of `scatter` mixes at a time, in registers; rows of the matrices are padded to a multiple
@@ -71,17 +68,28 @@ struct Cell {
     int voxel; // negative: the line is beside the volume
     int place; // along the row
     int row;
-    float2 matter;
-    float inflow;
+    float thickness; // optical, per cm
+    float start, inflow; // where the line passes
 };
 
+// A value beside the middle of a voxel, by half its slopes along sheets and rows. `values` have a stride of S numbers.
+template <int S>
+__device__ __forceinline__ float on_line(
+    const float* __restrict__ values, i64 voxel, i64 below, i64 above, i64 left, i64 right, float sheet, float row)
+{
+    const float across = sheet * (values[S * above] - values[S * below]);
+    return values[S * voxel] + across + row * (values[S * right] - values[S * left]);
+}
+
 // The lines of some directions; blocks of all directions are interleaved so that they share planes in the cache.
-// flow [.., voxels], item flow_item[i] for direction i; terms and extents [directions, rows]; shifts [directions,
-// max_planes, 2]
+// inflow and outflow [.., voxels], items in_item[i] and out_item[i] for direction i; mean [directions, voxels]; matter
+// [voxels, 2]; terms and extents [directions, rows]; shifts and half_beside [directions, max_planes, 2]
 extern "C" __global__ void __launch_bounds__(256) sweep(
-    float* flow, const int* __restrict__ flow_item, const float2* __restrict__ matter, const float4* __restrict__ terms,
-    const float* __restrict__ extents, const int* __restrict__ shifts, const int* __restrict__ whole,
-    const float* __restrict__ steps, int directions, int rows, int row_length, int max_planes, float theta)
+    const float* __restrict__ inflow, const int* __restrict__ in_item, float* __restrict__ outflow,
+    const int* __restrict__ out_item, float* __restrict__ mean, const float* __restrict__ matter,
+    const float4* __restrict__ terms, const float* __restrict__ extents, const int* __restrict__ shifts,
+    const float* __restrict__ half_beside, const int* __restrict__ whole, const float* __restrict__ steps,
+    int directions, int rows, int row_length, int max_planes, float theta)
 {
     const int direction = blockIdx.x % directions;
     const int* w = whole + direction * WHOLE;
@@ -94,8 +102,12 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
     const int planes = w[PLANES], sheets = w[SHEETS];
     const int rows_per_plane = w[ROWS_PER_PLANE], rows_per_sheet = w[ROWS_PER_SHEET];
     const bool backwards = w[BACKWARDS] != 0;
-    flow += i64(flow_item[direction]) * rows * row_length;
+    const i64 voxels = i64(rows) * row_length, sheet_stride = i64(rows_per_sheet) * row_length;
+    inflow += in_item[direction] * voxels;
+    outflow += out_item[direction] * voxels;
+    mean += direction * voxels;
     shifts += i64(direction) * max_planes * 2;
+    half_beside += i64(direction) * max_planes * 2;
     terms += i64(direction) * rows;
     extents += i64(direction) * rows;
     const float step = steps[direction];
@@ -113,8 +125,12 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
         const int plane = backwards ? planes - 1 - k : k;
         c.row = plane * rows_per_plane + sheet * rows_per_sheet;
         c.voxel = c.row * row_length + c.place;
-        c.matter = matter[c.voxel];
-        c.inflow = flow[c.voxel];
+        const i64 v = c.voxel, below = sheet > 0 ? v - sheet_stride : v, above = sheet + 1 < sheets ? v + sheet_stride : v;
+        const i64 left = c.place > 0 ? v - 1 : v, right = c.place + 1 < row_length ? v + 1 : v;
+        const float beside_sheet = half_beside[2 * k], beside_row = half_beside[2 * k + 1];
+        c.thickness = matter[2 * v];
+        c.start = on_line<2>(matter + 1, v, below, above, left, right, beside_sheet, beside_row);
+        c.inflow = on_line<1>(inflow, v, below, above, left, right, beside_sheet, beside_row);
         return c;
     };
 
@@ -132,52 +148,56 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
         entered = true;
         const float4 q = terms[c.row];
         const float t = fminf(fmaxf(float(c.place) - q.w, 0.0f), extents[c.row]);
-        const float x = c.matter.x * step;
+        const float x = c.thickness * step;
         const float inverse = 1.0f / x;
         const float ahead = next.voxel < 0 ? c.inflow : next.inflow;
         const float b = x > EVEN_BELOW ? 0.5f * (ahead - behind) : 0.0f;
-        const float middle = fmaf(-b, inverse, fmaf(c.matter.y, fmaf(t, fmaf(t, q.z, q.y), q.x), c.inflow));
+        const float middle = fmaf(-b, inverse, fmaf(c.start, fmaf(t, fmaf(t, q.z, q.y), q.x), c.inflow));
         const float relaxed = (entering - middle + 0.5f * b) * one_minus_exp2_minus(x * 1.4426950408889634f);
-        const float mean = fmaf(relaxed, inverse, middle);
+        const float within = fmaf(relaxed, inverse, middle);
         entering = entering - relaxed + b;
         behind = c.inflow;
-        flow[c.voxel] = fmaf(mean, gain, -c.inflow * keep);
+        mean[c.voxel] = within;
+        outflow[c.voxel] = fmaf(within, gain, -c.inflow * keep);
     }
 }
 
-// Dose of a group, and its outflows mixed by the voxel's matrix into the inflows of the next one.
-// flow [directions, voxels]; matrices [materials, directions from, padded directions to]; inflows [voxels], the sum over
-// directions; weights [materials], dose per mean flux. Each thread has a column of the shared memory to itself.
+// total [voxels] += the means of some directions in their order
+extern "C" __global__ void add_means(const float* __restrict__ mean, float* total, i64 voxels, int directions)
+{
+    const i64 v = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (v >= voxels)
+        return;
+    float sum = total[v];
+    for (int direction = 0; direction < directions; ++direction)
+        sum += mean[direction * voxels + v];
+    total[v] = sum;
+}
+
+// The outflows of a group, mixed by the voxel's matrix into the inflows of the next one. Both [directions, voxels];
+// matrices [materials, directions from, padded directions to]. Each thread has a column of the shared memory to itself.
 extern "C" __global__ void __launch_bounds__(128) scatter(
-    float* flow, const unsigned char* __restrict__ material, const float4* __restrict__ matrices, float* inflows,
-    float* dose, const float* __restrict__ weights, i64 voxels, int directions, int padded, float theta, bool last)
+    const float* __restrict__ outflow, float* __restrict__ inflow, const unsigned char* __restrict__ material,
+    const float4* __restrict__ matrices, i64 voxels, int directions, int padded)
 {
     DYNAMIC_SHARED(float, columns);
     const i64 v = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (v >= voxels)
         return;
     float* column = columns + threadIdx.x;
-    float out = 0.0f;
     bool some = false;
     for (int from = 0; from < directions; ++from) {
-        const float f = flow[from * voxels + v];
+        const float f = outflow[from * voxels + v];
         column[from * blockDim.x] = f;
-        out += f;
         some = some || f != 0.0f; // so is NaN
     }
-    const int m = material[v];
-    const float mean = theta * out + (1.0f - theta) * inflows[v];
-    dose[v] += mean * weights[m];
-    if (last)
-        return;
-    float total = 0.0f;
-    const float4* matrix = matrices + i64(m) * directions * (padded / 4);
-    for (int first = 0; some && first < padded; first += TOGETHER) {
+    const float4* matrix = matrices + i64(material[v]) * directions * (padded / 4);
+    for (int first = 0; first < padded; first += TOGETHER) {
         float sums[TOGETHER];
 #pragma unroll
         for (int c = 0; c < TOGETHER; ++c)
             sums[c] = 0.0f;
-        for (int from = 0; from < directions; ++from) {
+        for (int from = 0; some && from < directions; ++from) {
             const float f = column[from * blockDim.x];
             const float4* row = matrix + from * (padded / 4) + first / 4;
 #pragma unroll
@@ -190,11 +210,8 @@ extern "C" __global__ void __launch_bounds__(128) scatter(
             }
         }
 #pragma unroll
-        for (int c = 0; c < TOGETHER; ++c) {
-            total += sums[c]; // what is beyond the directions is nought
+        for (int c = 0; c < TOGETHER; ++c)
             if (first + c < directions)
-                flow[(first + c) * voxels + v] = sums[c];
-        }
+                inflow[(first + c) * voxels + v] = sums[c];
     }
-    inflows[v] = total;
 }

@@ -5,8 +5,8 @@ thread: nothing is added by several, so the bits of a dose depend on no launch. 
 have their flow turned before they are swept and turned back after, so that lines which run side by side lie side by
 side in memory.
 
-Memory traffic per voxel, direction and group, if the flow does not fit into a cache and what all directions read does:
-8 bytes to sweep it (read and written), 8 to mix it, and 16 more where it is turned.
+Memory traffic per voxel, direction and group, if the flow does not fit into a cache but what all directions read and
+the rows beside a line do: 8 bytes to sweep it (read and written), 8 to mix it, and 16 more where it is turned.
 """
 
 from __future__ import annotations
@@ -78,12 +78,14 @@ class ElectronTransport:
         weights = launcher.put(stopping * deposit[:, None], np.float32)
         matrices = launcher.put(_padded(scattering), np.float32)
         flow = launcher.zeros((m, n), np.float32)
+        outflow = launcher.empty((m, n), np.float32)
         inflows = launcher.zeros(n, np.float32)
         self._dose = launcher.zeros(self.shape, np.float32)
         groups = len(width)
         for g in range(groups):
             for layout in layouts:
-                layout.sweep(flow, relative[g], g, float(width[g]), theta)
+                layout.sweep(flow, outflow, relative[g], g, float(width[g]), theta)
+            flow, outflow = outflow, flow
             last = g + 1 == groups
             self._scatter(flow, inflows, matrices[0 if last else g], weights[g], theta, last)
             yield (g + 1) / groups
@@ -133,9 +135,9 @@ class ElectronTransport:
 def bytes_needed(shape: tuple[int, int, int], directions: int) -> int:
     """Device memory that an `ElectronTransport` takes at most, with the volumes that it is given."""
     nz, ny, nx = shape
-    # all directions, those that are turned at a time; in two layouts density, kerma, thickness and start, material;
+    # flow and outflow of all directions, of those that are turned at a time; in two layouts density, kerma, thickness and start, material;
     # inflows and dose; what was given
-    per_voxel = 4 * (directions + _TURNED) + 2 * 17 + 8 + 9
+    per_voxel = 8 * (directions + _TURNED) + 2 * 17 + 8 + 9
     return nz * ny * nx * per_voxel + directions * 20 * nz * max(ny, nx)
 
 
@@ -190,13 +192,16 @@ class _Layout:
         self._in_order = put(np.arange(len(members)), np.int32)
         self._whole = put(lines.whole, np.int32)
         self._shifts = put(lines.shifts, np.int32)
+        self._beside = put(lines.beside, np.float32)
         self._steps = put(lines.step_cm, np.float32)
         self._source = put(source[:, members], np.float64)
         self._projections = put(np.array([projection[:, [*axes, 3]] for axes in lines.axes]), np.float64)
         self._terms = launcher.empty((len(members), self._rows, 4), np.float32)
         self._extents = launcher.empty((len(members), self._rows), np.float32)
 
-    def sweep(self, flow: DeviceArray, relative: DeviceArray, group: int, width: float, theta: float) -> None:
+    def sweep(
+        self, flow: DeviceArray, outflow: DeviceArray, relative: DeviceArray, group: int, width: float, theta: float
+    ) -> None:
         """Carry the members' flow through the volume."""
         n, voxels = len(self._lines.whole), self._rows * self._row_length
         kerma, density, material = self._volumes
@@ -210,23 +215,24 @@ class _Layout:
             block=128,
         )  # fmt: skip
         if not self._items:
-            self._march(flow, self._own, slice(0, n), theta)
+            self._march(flow, outflow, self._own, slice(0, n), theta)
             return
         for items, part in zip(self._items, _parts(n), strict=True):
             count = len(items)
-            beside = self._launcher.empty((count, voxels), np.float32)
+            turned, swept = (self._launcher.empty((count, voxels), np.float32) for _ in range(2))
             rows, columns = self._shape[1] * self._shape[2], self._shape[0]
-            self._turn(flow, beside, items, self._in_order[:count], rows, columns)
-            self._march(beside, self._in_order[:count], part, theta)
-            self._turn(beside, flow, self._in_order[:count], items, columns, rows)
+            self._turn(flow, turned, items, self._in_order[:count], rows, columns)
+            self._march(turned, swept, self._in_order[:count], part, theta)
+            self._turn(swept, outflow, self._in_order[:count], items, columns, rows)
 
-    def _march(self, flow: DeviceArray, items: DeviceArray, part: slice, theta: float) -> None:
+    def _march(self, flow: DeviceArray, outflow: DeviceArray, items: DeviceArray, part: slice, theta: float) -> None:
         block, n = self._launcher.threads(256), len(items)
         lines = self._lines.of(part).most()
         self._launcher.launch(
             _SOURCE, "sweep", (n * -(-lines // block),), (block,),
-            [flow, items, self._matter, self._terms[part], self._extents[part], self._shifts[part], self._whole[part],
-             self._steps[part], n, self._rows, self._row_length, self._shifts.shape[1], theta],
+            [flow, outflow, items, self._matter, self._terms[part], self._extents[part], self._shifts[part],
+             self._beside[part], self._whole[part], self._steps[part], n, self._rows, self._row_length,
+             self._shifts.shape[1], theta],
         )  # fmt: skip
 
     def _turn(

@@ -27,16 +27,19 @@ class Lines(NamedTuple):
     step_cm : float32 [directions, 1]
     shifts : int32 [directions, planes, 2]
         Along sheets and rows, by plane.
+    beside : float32 [directions, planes, 2]
+        How far beyond these shifts the lines pass, at most half a voxel.
     """
 
     axes: NDArray[np.int64]
     whole: NDArray[np.int32]
     step_cm: NDArray[np.float32]
     shifts: NDArray[np.int32]
+    beside: NDArray[np.float32]
 
     def of(self, members: NDArray[np.int64] | slice) -> Lines:
         """The lines of some of the directions."""
-        return Lines(self.axes[members], self.whole[members], self.step_cm[members], self.shifts[members])
+        return Lines(*(column[members] for column in self))
 
     def most(self) -> int:
         """The largest number of lines of any direction."""
@@ -71,7 +74,8 @@ def lines_through(
     shear = np.take_along_axis(np.round(directions / np.array(spacing_cm) / fastest, 9), axes[:, 1:], 1)
     plane = np.arange(n[:, 0].max())
     from_middle = plane - (n[:, :1] - 1) / 2.0
-    shifts = np.rint(shear[:, None] * from_middle[:, :, None]).astype(np.int32)
+    exact = shear[:, None] * from_middle[:, :, None]
+    shifts = np.rint(exact).astype(np.int32)
     low, high = bounds[axes].transpose(2, 0, 1)
     first = np.where(backwards, n[:, 0] - 1 - high[:, 0], low[:, 0])
     last = np.where(backwards, n[:, 0] - 1 - low[:, 0], high[:, 0])
@@ -85,4 +89,6 @@ def lines_through(
     whole = np.column_stack(
         [n[:, :2], of_rows, backwards, first, begin[:, 0], count[:, 0], begin[:, 1], -(-count[:, 1] // 32) * 32]
     )
-    return Lines(axes, whole.astype(np.int32), (1.0 / fastest).astype(np.float32), shifts)
+    return Lines(
+        axes, whole.astype(np.int32), (1.0 / fastest).astype(np.float32), shifts, (exact - shifts).astype(np.float32)
+    )
