@@ -28,15 +28,18 @@ from dosecalc.machine import load_machine
 from dosecalc.machine.model import Energy, spectrum_nodes
 from dosecalc.photon.cones import CONE_SETS, ConeSet, Ring, build_cones
 from dosecalc.photon.kernel import poly_kernel
-from dosecalc.photon.missing_scatter import RINGS, MissingScatter
-from dosecalc.photon.multiple_scatter import two_flight_kernel
+from dosecalc.photon.missing_scatter import MissingScatter, build_flights
 from dosecalc.photon.spectral import spectral_model
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.registry import backend
 
 FloatArray = NDArray[np.float64]
-ENERGIES = {"6 MV": "generic-6mv-millennium120", "10 MV": "generic-10mv-millennium120"}
-SSD_CM, SIDE_CM, DEPTH_CM, MAX_TILT = 100.0, 24.0, 24.0, 0.085
+MODELS = {f"{mv} MV": f"generic-{mv}mv-millennium120" for mv in (6, 10, 15)}
+#: the qualities of the tables
+ENERGIES = ("6 MV", "10 MV")
+SSD_CM, SIDE_CM, MAX_TILT = 100.0, 24.0, 0.085
+#: from the axial frame, whose beam runs along -z, to a grid whose z is the depth
+ALONG_Z = np.diag([1.0, 1.0, -1.0])
 #: every ring of "fine" in two, with twice the cones: what the other sets are compared with
 DENSE = tuple(
     half
@@ -95,14 +98,14 @@ class Water:
 @cache
 def quality(name: str) -> Energy:
     """The beam quality of a shipped model."""
-    return load_machine(ENERGIES[name]).energies[0]
+    return load_machine(MODELS[name]).energies[0]
 
 
-def water(name: str, field_cm: float, step_cm: float) -> Water:
-    """Kerma and scerma of a field, means over voxels."""
+def water(name: str, field_cm: float, step_cm: float, side_cm: float = SIDE_CM) -> Water:
+    """Kerma and scerma of a field in a cube, means over voxels."""
     model = spectral_model(replace_softening(quality(name)), ("water",), "water_equivalent")
     mu = model.mu_basis[0]
-    n, m = round(SIDE_CM / step_cm), round(DEPTH_CM / step_cm)
+    n = m = round(side_cm / step_cm)
     empty = np.zeros((m, n, n), np.float32)
     box = Water(step_cm, field_cm / 2, empty, empty)
     x, z = box.x_cm, box.z_cm[:, None]
@@ -136,14 +139,9 @@ def transported(box: Water, used: ConeSet) -> FloatArray:
     """Dose along cones."""
     transport = ConeTransport(np.ones(box.kerma.shape, np.float32), (box.step_cm,) * 3)
     transport.load(box.kerma, box.scerma)
-    for _ in transport.sweep(along_z(used), used.rates, used.amplitudes, box.projection, used.max_tilt):
+    for _ in transport.sweep(used.directions @ ALONG_Z, used.rates, used.amplitudes, box.projection, used.max_tilt):
         pass
     return np.asarray(transport.dose(), np.float64)
-
-
-def along_z(used: ConeSet) -> FloatArray:
-    """Directions on a grid whose z is the depth."""
-    return np.asarray(used.directions * np.array([1.0, 1.0, -1.0]))
 
 
 def regions(box: Water, change: FloatArray, dose: FloatArray) -> dict[str, Any]:
@@ -197,7 +195,7 @@ def of_voxels() -> list[dict[str, Any]]:
             middle = slice((n - 1) // 2, n // 2 + 1)
             axis = dose[:, middle, middle].mean((1, 2))
             reference = reference or (box.z_cm, axis)
-            beyond = (box.z_cm > 3.0) & (box.z_cm < DEPTH_CM - 0.5)
+            beyond = (box.z_cm > 3.0) & (box.z_cm < SIDE_CM - 0.5)
             smooth = np.exp(np.interp(box.z_cm, reference[0], np.log(reference[1])))
             at = int(np.argmin(np.abs(box.z_cm - 10.0)))
             profile = dose[at, middle].mean(0)
@@ -250,12 +248,12 @@ def of_missing_scatter() -> list[dict[str, Any]]:
     rows = []
     for name in ENERGIES:
         energies, photons = spectrum_nodes(quality(name).spectrum)
-        flights = build_cones(two_flight_kernel(energies, photons * energies), RINGS, MAX_TILT)
+        flights = build_flights(energies, photons * energies, MAX_TILT)
         for field in (3.0, 10.0, 20.0):
             box = water(name, field, 0.4)
             dose = transported(box, cones(name, CONE_SETS["standard"]))
             missing = MissingScatter(np.ones(box.kerma.shape, np.float32), (box.step_cm,) * 3, backend("cpu"))
-            lost = missing.dose(box.scerma, flights, along_z(flights), box.projection)
+            lost = missing.dose(box.scerma, flights, ALONG_Z, box.projection)
             change = regions(box, lost.astype(np.float64), dose)
             rows.append({
                 "energy": name, "field_cm": field, "depth_cm": box.z_cm.tolist(), "axis": change["axis_of_local"],

@@ -9,9 +9,8 @@ from numpy.testing import assert_allclose
 
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.machine.model import spectrum_nodes
-from dosecalc.photon.cones import build_cones
-from dosecalc.photon.missing_scatter import RINGS, MissingScatter
-from dosecalc.photon.multiple_scatter import compton, two_flight_kernel
+from dosecalc.photon.missing_scatter import MissingScatter, build_flights
+from dosecalc.photon.multiple_scatter import compton, flight_kernels
 from dosecalc.photon.tables import point_kernels
 from dosecalc_kernels.registry import backend
 
@@ -26,12 +25,12 @@ def spectrum():
 
 @pytest.fixture(scope="module")
 def flights(spectrum):
-    return build_cones(two_flight_kernel(*spectrum), RINGS, 0.115)
+    return build_flights(*spectrum, 0.115)
 
 
 def lost(density, released, flights):
     missing = MissingScatter(density.astype(np.float32), (0.5, 0.5, 0.5), backend("cpu"))
-    return missing.dose(released.astype(np.float32), flights, flights.directions, DOWN)
+    return missing.dose(released.astype(np.float32), flights, np.eye(3), DOWN)
 
 
 def beam_in(density):
@@ -60,14 +59,29 @@ def test_compton_energy_is_that_of_the_kernels():
         assert scattered.min() == pytest.approx(energy / (1 + 2 * energy / 0.51099895), rel=1e-4)
 
 
-def test_two_flights_carry_the_energy_of_the_multiple_scatter(spectrum):
+def test_flights_carry_the_energy_of_the_multiple_scatter(spectrum):
     """Shares that follow from the energies alone."""
-    kernel = two_flight_kernel(*spectrum)
+    first, onward, back = flight_kernels(*spectrum)
     # between a half and two thirds of the scerma scatters again: photons of 0.3 to 0.8 MeV leave (mu - mu_tr)/mu there
-    assert 0.5 < kernel.scatter[-1, -1] < 0.67
-    # of a second flight nearly all ends within 60 cm, for low energies more than for the scerma's own
-    assert 0.92 < kernel.primary[-1, -1] < 1.0
-    assert np.all(np.diff(kernel.primary[-1]) >= 0) and np.all(np.diff(kernel.scatter[-1]) >= 0)
+    assert 0.5 < first.scatter[-1, -1] < 0.67
+    for kernel in (onward, back):
+        for part in (kernel.primary, kernel.scatter):
+            assert np.all(np.diff(part[-1]) >= 0)
+    # a photon of 0.2 to 0.5 MeV gives 0.21 to 0.34 of its energy to electrons (mu_tr/mu), of 1 MeV 0.44: more goes on
+    # of the soft photons, which were scattered far round
+    assert 0.5 < onward.primary[-1, -1] < onward.scatter[-1, -1] < 0.8
+    # in the end nearly all is deposited within 60 cm, of soft photons more
+    assert 0.9 < back.primary[-1, -1] < back.scatter[-1, -1] < 1.0
+
+
+def test_a_flight_keeps_on_into_the_direction_that_it_had(spectrum):
+    """Photons that came forwards carry more into the half space ahead of the beam than those that did not."""
+    _, onward, back = flight_kernels(*spectrum)
+    for kernel in (onward, back):
+        ahead = int(np.searchsorted(-kernel.cos_theta_edges, 0.0))
+        forwards, rest = (part[ahead, -1] / part[-1, -1] for part in (kernel.primary, kernel.scatter))
+        # those from 68 degrees on fly across the beam on average: half of what they carry goes ahead of it
+        assert forwards > rest + 0.1
 
 
 def test_what_is_missing_grows_towards_the_exit(flights):
@@ -108,7 +122,7 @@ def test_mirrored_patients_lose_mirrored_doses(flights):
 
     def of(d, r):
         missing = MissingScatter(d.astype(np.float32), (0.5, 0.5, 0.5), backend("cpu"))
-        return missing.dose(np.ascontiguousarray(r, np.float32), flights, flights.directions, projection)
+        return missing.dose(np.ascontiguousarray(r, np.float32), flights, np.eye(3), projection)
 
     there, here = of(density, released), of(density[:, :, ::-1].copy(), released[:, :, ::-1].copy())
     # the same terms in another order, in float32

@@ -22,9 +22,8 @@ from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.electron_dose import SecondaryElectrons
 from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.kernel import poly_kernel
-from dosecalc.photon.missing_scatter import RINGS, MissingScatter
+from dosecalc.photon.missing_scatter import Flights, MissingScatter, build_flights
 from dosecalc.photon.modifiers import kernel_quality, modified_maps, open_beam_model
-from dosecalc.photon.multiple_scatter import two_flight_kernel
 from dosecalc.photon.segments import TransportGroup, View, split_beam
 from dosecalc.photon.spectral import SpectralModel
 from dosecalc.photon.stopwatch import Stopwatch
@@ -169,7 +168,7 @@ class CollapsedCone:
             if self._missing is not None:
                 with self.stopwatch.measure("missing scatter"):
                     flights = _flights(quality.spectrum, cones.max_tilt)
-                    missing = self._missing.dose(scerma, flights, flights.directions @ turn, projection)
+                    missing = self._missing.dose(scerma, flights, turn, projection)
                     # its voxels are coarse: far beside a beam it can be more than what is there
                     transported = self.device.xp.maximum(transported - missing, np.float32(0))
             dose += transported
@@ -278,9 +277,9 @@ def _cones(spectrum: Spectrum, name: str, max_tilt: float) -> ConeSet:
 
 
 @lru_cache(maxsize=16)
-def _flights(spectrum: Spectrum, max_tilt: float) -> ConeSet:
+def _flights(spectrum: Spectrum, max_tilt: float) -> Flights:
     energies, photons = spectrum_nodes(spectrum)
-    return build_cones(two_flight_kernel(energies, photons * energies), RINGS, max_tilt)
+    return build_flights(energies, photons * energies, max_tilt)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dosecalc.photon.cones import ConeSet, Ring
+from dosecalc.photon.cones import ConeSet, Ring, build_cones
+from dosecalc.photon.multiple_scatter import FORWARD_DEG, flight_kernels
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
 from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
 from dosecalc_kernels.registry import Backend
@@ -23,19 +25,45 @@ COARSE_CM = 1.5
 MARGIN_CM = 15.0
 #: thinner gas lets photons leave, g/cm3
 OUTSIDE_G_CM3 = 0.05
-#: directions of both flights
+#: flights after the first that are followed inside: later ones carry a tenth of what comes back
+FURTHER_FLIGHTS = 2
+#: directions of the flights; one ring ends where the kernels tell forwards from the rest
 RINGS = (
-    Ring(0.0, 15.0, 4), Ring(15.0, 30.0, 8), Ring(30.0, 47.0, 8), Ring(47.0, 68.0, 8), Ring(68.0, 92.0, 8),
-    Ring(92.0, 125.0, 8), Ring(125.0, 180.0, 4),
+    Ring(0.0, 15.0, 4), Ring(15.0, 30.0, 8), Ring(30.0, 47.0, 8), Ring(47.0, FORWARD_DEG, 8),
+    Ring(FORWARD_DEG, 92.0, 8), Ring(92.0, 125.0, 8), Ring(125.0, 180.0, 4),
 )  # fmt: skip
+_FORWARD_CONES = sum(ring.cones for ring in RINGS if ring.theta_high_deg <= FORWARD_DEG)
+
+
+class Flights(NamedTuple):
+    """The kernels of `dosecalc.photon.multiple_scatter.FlightKernels`, collapsed on cones."""
+
+    first: ConeSet
+    onward: ConeSet
+    back: ConeSet
+
+
+def build_flights(energies_mev: FloatArray, energy_fluence: FloatArray, max_tilt: float) -> Flights:
+    """Collapse the flights of a spectrum's multiply scattered photons.
+
+    Parameters
+    ----------
+    energies_mev, energy_fluence : float64 [n]
+        See `flight_kernels`.
+    max_tilt : float
+        See `build_cones`.
+    """
+    kernels = flight_kernels(energies_mev, energy_fluence)
+    return Flights(*(build_cones(kernel, RINGS, max_tilt) for kernel in kernels))
 
 
 class MissingScatter:
     """What point kernels of endless water give too much of in a patient that ends.
 
     A kernel's multiply scattered photons have been everywhere around its centre, also where the patient has ended and
-    nothing sends them back. Here the patient is laid into water: once-scattered photons fly into that water, where
-    each releases energy again; what of it would come back is the dose to be taken away (physics manual, section 3.6).
+    nothing sends them back. Here the patient is laid into water, and photons are followed flight by flight from the
+    second interaction on: what they carry into that water, and what of it would come back, is the dose to be taken away
+    (physics manual, section 3.6).
 
     Parameters
     ----------
@@ -63,17 +91,16 @@ class MissingScatter:
         coarse = device.get(self._mass).astype(np.float32)
         self._transport = device.kernel("ConeTransport")(coarse, tuple(coarse_cm[::-1]))
 
-    def dose(self, scerma: Any, flights: ConeSet, directions: FloatArray, projection: FloatArray) -> Any:
+    def dose(self, scerma: Any, flights: Flights, turn: FloatArray, projection: FloatArray) -> Any:
         """The dose that does not come back.
 
         Parameters
         ----------
         scerma : float32 [z, y, x]
             An array of the device.
-        flights : ConeSet
-            Of `dosecalc.photon.multiple_scatter.two_flight_kernel` on `RINGS`.
-        directions : float64 [cones, 3]
-            The cones' directions along the grid's axes.
+        flights : Flights
+        turn : float64 [3, 3]
+            Directions of the axial frame, as rows, times this are directions along the grid's axes.
         projection : float64 [3, 4]
             From voxel indices to the gantry frame, see `dosecalc_kernels.contract`.
 
@@ -84,23 +111,29 @@ class MissingScatter:
         """
         released = (self._mean(self._density * scerma) / self._mass).astype(np.float32)
         onto_coarse = self._projection(projection)
-        nothing = self._device.zeros(released.shape, np.float32)
-        again = self._swept(nothing, released, flights, directions, onto_coarse)
-        outside = (again * (self._water / self._mass)).astype(np.float32)
-        back = self._swept(outside, nothing, flights, directions, onto_coarse)
+        outside = (self._water / self._mass).astype(np.float32)
+        inside = np.float32(1) - outside
+
+        def arrived(forwards: Any, rest: Any, cones: ConeSet) -> tuple[Any, Any]:
+            """What a flight carries to its end: along the forward cones, and along the rest."""
+            parts = (_some(cones, slice(None, _FORWARD_CONES)), _some(cones, slice(_FORWARD_CONES, None)))
+            there = [self._swept(forwards, rest, part, turn, onto_coarse) for part in parts]
+            return there[0], there[1]
+
+        forwards, rest = arrived(self._device.zeros(released.shape, np.float32), released, flights.first)
+        gone = [forwards * outside, rest * outside]
+        for _ in range(FURTHER_FLIGHTS):
+            forwards, rest = arrived(forwards * inside, rest * inside, flights.onward)
+            gone[0] += forwards * outside
+            gone[1] += rest * outside
+        back = self._swept(gone[0], gone[1], flights.back, turn, onto_coarse)
         onto_fine = self._along_axes(self._interpolation, back.astype(np.float64))
         return (onto_fine * self._is_matter).astype(np.float32)
 
-    def _swept(
-        self,
-        kerma: Any,
-        scerma: Any,
-        flights: ConeSet,
-        directions: FloatArray,
-        projection: FloatArray,
-    ) -> Any:
+    def _swept(self, kerma: Any, scerma: Any, cones: ConeSet, turn: FloatArray, projection: FloatArray) -> Any:
         self._transport.load(kerma, scerma)
-        for _ in self._transport.sweep(directions, flights.rates, flights.amplitudes, projection, flights.max_tilt):
+        directions = cones.directions @ turn
+        for _ in self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt):
             pass
         return self._transport.dose()
 
@@ -123,6 +156,12 @@ class MissingScatter:
         out[:, :3] *= factor
         out[:, 3] += projection[:, :3] @ start
         return out
+
+
+def _some(cones: ConeSet, which: slice) -> ConeSet:
+    return replace(
+        cones, directions=cones.directions[which], rates=cones.rates[which], amplitudes=cones.amplitudes[which]
+    )
 
 
 def device_bytes(shape: tuple[int, int, int], spacing_cm: tuple[float, float, float]) -> int:

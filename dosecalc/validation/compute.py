@@ -71,7 +71,7 @@ def compute_case(
         threads=threads,
     )
     result = compute_dose(patient, case_plan(case), case_machine(case), settings)
-    return _in_case_frame(result, case), result
+    return in_case_frame(result.total_gy, result.grid, case), result
 
 
 def case_patient(case: Case, across_mm: float, along_mm: float) -> Patient:
@@ -161,6 +161,10 @@ def _to_patient(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return values[:, ::-1].transpose(1, 0, 2)
 
 
-def _in_case_frame(dose: Dose, case: Case) -> FloatArray:
-    values = dose.total_gy.transpose(1, 0, 2)[:, ::-1]
-    return rebin(values, _edges_in_case_frame(dose.grid), (case.z_edges_cm, case.y_edges_cm, case.x_edges_cm))
+def in_case_frame(dose: NDArray[np.floating], grid: Grid, case: Case) -> FloatArray:
+    """A dose on a grid of the patient, averaged over the voxels of a case: float64 [z, y, x] of the case."""
+    return rebin(
+        dose.transpose(1, 0, 2)[:, ::-1],
+        _edges_in_case_frame(grid),
+        (case.z_edges_cm, case.y_edges_cm, case.x_edges_cm),
+    )

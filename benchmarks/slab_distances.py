@@ -1,0 +1,116 @@
+"""Two distances of the collapsed cone on the axes of layered Monte Carlo cases: numerics, and physics.
+
+Usage: python -m benchmarks.slab_distances REFERENCE_DIR [--json FILE] [--cases NAME ...]
+
+REFERENCE_DIR holds ``montecarlo`` with cases as `dosecalc validate` takes them. On the axis of each case that is made of
+layers: (a) the engine beside an exact superposition with density scaling (`benchmarks.exact_slabs`), which is numerics;
+(b) that superposition beside the Monte Carlo, which is physics. Percent of the local dose, averaged across the axis as the
+validation does. The scatter that is missing because the phantom ends is taken from the superposition as the engine takes
+it from its own dose, so it is not part of (a). Writes the table of section 3.7 of the physics manual.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.exact_slabs import Layers, dose, release
+from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
+from dosecalc.validation.case import AIR_BELOW_G_CM3
+from dosecalc.validation.compute import ACROSS_MM, ALONG_MM, case_machine, case_patient, case_plan, in_case_frame
+from dosecalc.validation.montecarlo import MonteCarloCase, list_cases, load_case
+
+FloatArray = NDArray[np.float64]
+
+#: every so many planes of voxels is looked at
+EVERY = 4
+
+
+def engine_axis(case: MonteCarloCase, cones: str, missing_scatter: bool) -> FloatArray:
+    """Dose of the engine about the axis, Gy cm2, float64 [z]."""
+    patient = case_patient(case, ACROSS_MM, ALONG_MM)
+    machine = case_machine(case)
+    settings = CollapsedConeSettings(quantity="medium", cones=cones, missing_scatter=missing_scatter)
+    engine = CollapsedCone(patient, settings)
+    beam = case_plan(case).beams[0]
+    values, _ = engine.beam_dose(beam, machine, machine.energies[0], lambda share, what: None, lambda: False)
+    return case.axis_mean(in_case_frame(values, patient.density.grid, case))
+
+
+def exact_axis(case: MonteCarloCase, planes: NDArray[np.intp]) -> FloatArray:
+    """Dose of the exact superposition about the axis in some planes of voxels, Gy cm2."""
+    layers = Layers(
+        case.z_edges_cm,
+        case.density[:, 0, 0].astype(np.float64),
+        tuple(case.header.materials[m] for m in case.medium[:, 0, 0]),
+        (float(case.x_edges_cm[-1]), float(case.y_edges_cm[-1])),
+    )
+    spectrum = case_machine(case).energies[0].spectrum
+    # Gauss points: two along each axis; across, the four are the same by symmetry
+    across = float(case.x_edges_cm[case.about_axis("x")[-1] + 1]) / np.sqrt(3)
+    low, high = case.z_edges_cm[planes], case.z_edges_cm[planes + 1]
+    depths = np.stack([(low + high) / 2 + side * (high - low) / np.sqrt(12) for side in (-1, 1)], -1).ravel()
+    points = np.column_stack([np.full(len(depths), across), np.full(len(depths), across), depths])
+    return sum(dose(points, layers, release(layers, spectrum), case.field_cm, case.ssd_cm)).reshape(-1, 2).mean(1)
+
+
+def compare(case: MonteCarloCase) -> dict[str, Any]:
+    """Both distances of a case at each depth, percent of the local dose."""
+    planes = np.arange(2, len(case.centres_cm("z")), EVERY)
+    planes = planes[case.density[planes, 0, 0] >= AIR_BELOW_G_CM3]
+    reference = case.axis_reference()
+    exact = exact_axis(case, planes)
+    endless = {cones: engine_axis(case, cones, False)[planes] for cones in ("standard", "fine")}
+    missing = endless["standard"] - engine_axis(case, "standard", True)[planes]
+    of_mc = reference.dose[planes]
+    return {
+        "case": case.name,
+        "depth_cm": case.centres_cm("z")[planes].tolist(),
+        "density": case.density[planes, 0, 0].astype(float).tolist(),
+        **{f"engine_{name}": (100 * (values / exact - 1)).tolist() for name, values in endless.items()},
+        "exact_beside_monte_carlo": (100 * ((exact - missing) / of_mc - 1)).tolist(),
+        "sigma": (100 * reference.sigma[planes] / of_mc).tolist(),
+    }
+
+
+def main() -> None:
+    """Compute, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--cases", nargs="*", default=[])
+    args = parser.parse_args()
+    results = []
+    for path in list_cases(args.reference / "montecarlo"):
+        if args.cases and path.stem not in args.cases:
+            continue
+        case = load_case(path)
+        if not case.layered or case.field_cm[0] != case.field_cm[1]:
+            continue
+        results.append(compare(case))
+        _print(results[-1])
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _print(row: dict[str, Any]) -> None:
+    depth, sigma = np.array(row["depth_cm"]), np.array(row["sigma"])
+    print(row["case"])
+    for key in ("engine_standard", "engine_fine", "exact_beside_monte_carlo"):
+        d = np.array(row[key])
+        counted = np.maximum(np.abs(d) - (2 * sigma if key.startswith("exact") else 0.0), 0.0)
+        worst = int(np.argmax(counted))
+        print(f"  {key:26s} rms {np.sqrt(np.mean(d**2)):.2f}  mean {d.mean():+.2f}  "
+              f"largest {d[worst]:+.2f} at {depth[worst]:.2f} cm (counted {counted[worst]:.2f})")  # fmt: skip
+    for n in range(len(depth)):
+        print(f"    {depth[n]:6.2f} cm, {row['density'][n]:.2f} g/cm3: {row['engine_standard'][n]:+6.2f} "
+              f"{row['engine_fine'][n]:+6.2f} | {row['exact_beside_monte_carlo'][n]:+6.2f} ({sigma[n]:.2f})", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
