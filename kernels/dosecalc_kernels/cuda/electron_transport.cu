@@ -2,7 +2,11 @@
 //
 // Every direction has a flow of its own, [directions, voxels]. A thread follows one line of one direction through the
 // planes, as in collapsed_cone.cu, and makes the outflow of a group from its inflow; every voxel is on one line of each
-// direction. A line passes beside the middle of its voxels, and reads what flows in there from their neighbours, too.
+// direction. A line passes beside the middle of its voxels, and reads what flows in there from their neighbours, too: so
+// outflows go to memory of their own.
+//
+// The mean flux of a voxel is theta times outflow and (1 - theta) times inflow, so the dose needs no sum of its own while
+// lines are swept: `scatter` reads all outflows of a voxel anyway and has the sum of the inflows from the group before.
 #include "lines.cuh"
 
 // how many directions a thread of `scatter` mixes at a time, in registers; rows of the matrices are padded to a multiple
@@ -70,26 +74,26 @@ struct Cell {
     int row;
     float thickness; // optical, per cm
     float start, inflow; // where the line passes
+    float own; // inflow of the voxel itself
 };
 
-// A value beside the middle of a voxel, by half its slopes along sheets and rows. `values` have a stride of S numbers.
+// What is to be added to a voxel's value beside its middle: half its slopes along sheets and rows, times twice the
+// distances. `values` have a stride of S numbers.
 template <int S>
-__device__ __forceinline__ float on_line(
-    const float* __restrict__ values, i64 voxel, i64 below, i64 above, i64 left, i64 right, float sheet, float row)
+__device__ __forceinline__ float beside(
+    const float* __restrict__ values, i64 below, i64 above, i64 left, i64 right, float sheet, float row)
 {
-    const float across = sheet * (values[S * above] - values[S * below]);
-    return values[S * voxel] + across + row * (values[S * right] - values[S * left]);
+    return sheet * (values[S * above] - values[S * below]) + row * (values[S * right] - values[S * left]);
 }
 
 // The lines of some directions; blocks of all directions are interleaved so that they share planes in the cache.
-// inflow and outflow [.., voxels], items in_item[i] and out_item[i] for direction i; mean [directions, voxels]; matter
-// [voxels, 2]; terms and extents [directions, rows]; shifts and half_beside [directions, max_planes, 2]
+// inflow and outflow [.., voxels], item items[i] for direction i; matter [voxels, 2]; terms and extents [directions,
+// rows]; shifts and distances [directions, max_planes, 2]
 extern "C" __global__ void __launch_bounds__(256) sweep(
-    const float* __restrict__ inflow, const int* __restrict__ in_item, float* __restrict__ outflow,
-    const int* __restrict__ out_item, float* __restrict__ mean, const float* __restrict__ matter,
-    const float4* __restrict__ terms, const float* __restrict__ extents, const int* __restrict__ shifts,
-    const float* __restrict__ half_beside, const int* __restrict__ whole, const float* __restrict__ steps,
-    int directions, int rows, int row_length, int max_planes, float theta)
+    const float* __restrict__ inflow, float* __restrict__ outflow, const int* __restrict__ items,
+    const float* __restrict__ matter, const float4* __restrict__ terms, const float* __restrict__ extents,
+    const int* __restrict__ shifts, const float* __restrict__ distances, const int* __restrict__ whole,
+    const float* __restrict__ steps, int directions, int rows, int row_length, int max_planes, float theta)
 {
     const int direction = blockIdx.x % directions;
     const int* w = whole + direction * WHOLE;
@@ -103,11 +107,10 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
     const int rows_per_plane = w[ROWS_PER_PLANE], rows_per_sheet = w[ROWS_PER_SHEET];
     const bool backwards = w[BACKWARDS] != 0;
     const i64 voxels = i64(rows) * row_length, sheet_stride = i64(rows_per_sheet) * row_length;
-    inflow += in_item[direction] * voxels;
-    outflow += out_item[direction] * voxels;
-    mean += direction * voxels;
+    inflow += items[direction] * voxels;
+    outflow += items[direction] * voxels;
     shifts += i64(direction) * max_planes * 2;
-    half_beside += i64(direction) * max_planes * 2;
+    distances += i64(direction) * max_planes * 2;
     terms += i64(direction) * rows;
     extents += i64(direction) * rows;
     const float step = steps[direction];
@@ -127,10 +130,11 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
         c.voxel = c.row * row_length + c.place;
         const i64 v = c.voxel, below = sheet > 0 ? v - sheet_stride : v, above = sheet + 1 < sheets ? v + sheet_stride : v;
         const i64 left = c.place > 0 ? v - 1 : v, right = c.place + 1 < row_length ? v + 1 : v;
-        const float beside_sheet = half_beside[2 * k], beside_row = half_beside[2 * k + 1];
+        const float along_sheets = 0.5f * distances[2 * k], along_rows = 0.5f * distances[2 * k + 1];
         c.thickness = matter[2 * v];
-        c.start = on_line<2>(matter + 1, v, below, above, left, right, beside_sheet, beside_row);
-        c.inflow = on_line<1>(inflow, v, below, above, left, right, beside_sheet, beside_row);
+        c.start = matter[2 * v + 1] + beside<2>(matter + 1, below, above, left, right, along_sheets, along_rows);
+        c.own = inflow[v];
+        c.inflow = c.own + beside<1>(inflow, below, above, left, right, along_sheets, along_rows);
         return c;
     };
 
@@ -154,50 +158,46 @@ extern "C" __global__ void __launch_bounds__(256) sweep(
         const float b = x > EVEN_BELOW ? 0.5f * (ahead - behind) : 0.0f;
         const float middle = fmaf(-b, inverse, fmaf(c.start, fmaf(t, fmaf(t, q.z, q.y), q.x), c.inflow));
         const float relaxed = (entering - middle + 0.5f * b) * one_minus_exp2_minus(x * 1.4426950408889634f);
-        const float within = fmaf(relaxed, inverse, middle);
+        const float mean = fmaf(relaxed, inverse, middle);
         entering = entering - relaxed + b;
         behind = c.inflow;
-        mean[c.voxel] = within;
-        outflow[c.voxel] = fmaf(within, gain, -c.inflow * keep);
+        outflow[c.voxel] = fmaf(mean, gain, -c.own * keep);
     }
 }
 
-// total [voxels] += the means of some directions in their order
-extern "C" __global__ void add_means(const float* __restrict__ mean, float* total, i64 voxels, int directions)
-{
-    const i64 v = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (v >= voxels)
-        return;
-    float sum = total[v];
-    for (int direction = 0; direction < directions; ++direction)
-        sum += mean[direction * voxels + v];
-    total[v] = sum;
-}
-
-// The outflows of a group, mixed by the voxel's matrix into the inflows of the next one. Both [directions, voxels];
-// matrices [materials, directions from, padded directions to]. Each thread has a column of the shared memory to itself.
+// Dose of a group, and its outflows mixed by the voxel's matrix into the inflows of the next one.
+// flow [directions, voxels]; matrices [materials, directions from, padded directions to]; inflows [voxels], the sum over
+// directions; weights [materials], dose per mean flux. Each thread has a column of the shared memory to itself.
 extern "C" __global__ void __launch_bounds__(128) scatter(
-    const float* __restrict__ outflow, float* __restrict__ inflow, const unsigned char* __restrict__ material,
-    const float4* __restrict__ matrices, i64 voxels, int directions, int padded)
+    float* flow, const unsigned char* __restrict__ material, const float4* __restrict__ matrices, float* inflows,
+    float* dose, const float* __restrict__ weights, i64 voxels, int directions, int padded, float theta, bool last)
 {
     DYNAMIC_SHARED(float, columns);
     const i64 v = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (v >= voxels)
         return;
     float* column = columns + threadIdx.x;
+    float out = 0.0f;
     bool some = false;
     for (int from = 0; from < directions; ++from) {
-        const float f = outflow[from * voxels + v];
+        const float f = flow[from * voxels + v];
         column[from * blockDim.x] = f;
+        out += f;
         some = some || f != 0.0f; // so is NaN
     }
-    const float4* matrix = matrices + i64(material[v]) * directions * (padded / 4);
-    for (int first = 0; first < padded; first += TOGETHER) {
+    const int m = material[v];
+    const float mean = theta * out + (1.0f - theta) * inflows[v];
+    dose[v] += mean * weights[m];
+    if (last)
+        return;
+    float total = 0.0f;
+    const float4* matrix = matrices + i64(m) * directions * (padded / 4);
+    for (int first = 0; some && first < padded; first += TOGETHER) {
         float sums[TOGETHER];
 #pragma unroll
         for (int c = 0; c < TOGETHER; ++c)
             sums[c] = 0.0f;
-        for (int from = 0; some && from < directions; ++from) {
+        for (int from = 0; from < directions; ++from) {
             const float f = column[from * blockDim.x];
             const float4* row = matrix + from * (padded / 4) + first / 4;
 #pragma unroll
@@ -210,8 +210,11 @@ extern "C" __global__ void __launch_bounds__(128) scatter(
             }
         }
 #pragma unroll
-        for (int c = 0; c < TOGETHER; ++c)
+        for (int c = 0; c < TOGETHER; ++c) {
+            total += sums[c]; // what is beyond the directions is nought
             if (first + c < directions)
-                inflow[(first + c) * voxels + v] = sums[c];
+                flow[(first + c) * voxels + v] = sums[c];
+        }
     }
+    inflows[v] = total;
 }

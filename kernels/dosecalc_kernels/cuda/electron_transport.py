@@ -135,8 +135,8 @@ class ElectronTransport:
 def bytes_needed(shape: tuple[int, int, int], directions: int) -> int:
     """Device memory that an `ElectronTransport` takes at most, with the volumes that it is given."""
     nz, ny, nx = shape
-    # flow and outflow of all directions, of those that are turned at a time; in two layouts density, kerma, thickness and start, material;
-    # inflows and dose; what was given
+    # flow and outflow of all directions, and of those that are turned at a time; in two layouts density, kerma,
+    # thickness and start, material; inflows and dose; what was given
     per_voxel = 8 * (directions + _TURNED) + 2 * 17 + 8 + 9
     return nz * ny * nx * per_voxel + directions * 20 * nz * max(ny, nx)
 
