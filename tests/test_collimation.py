@@ -20,9 +20,10 @@ from dosecalc.machine.model import (
     PrimarySource,
     TipOffsetTable,
 )
-from dosecalc.photon.collimation import Aperture, Collimators, Layer, mean_transmission, tip_edges
+from dosecalc.photon.collimation import Aperture, Collimators, Layer, tip_edges
 from dosecalc.photon.fluence import check_geometry, fluence_map
 from dosecalc.photon.segments import split_beam
+from dosecalc.photon.transmission import mean_transmission
 
 TIP = LeafTip(radius_mm=80.0, thickness_mm=60.0, attenuation_per_mm=0.085, source="test")
 SIDES = LeafSides(width_mm=0.8, transmission=0.13, interleaf_transmission=0.03, source="test")

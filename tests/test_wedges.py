@@ -16,6 +16,7 @@ from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.library import load_machine, parse_machine
 from dosecalc.machine.model import Machine, spectrum_nodes
 from dosecalc.patient.model import Patient
+from dosecalc.photon.fluence import HeadFluence
 from dosecalc.photon.modifiers import by_wedge, modified_maps, prepared
 from dosecalc.photon.segments import split_beam
 from dosecalc.photon.spectral import spectral_model
@@ -33,7 +34,7 @@ def parts_of(beam: Beam, machine: Machine) -> list:
     ((beam, share),) = by_wedge(beam)
     assert share == 1.0
     (group,) = split_beam(beam, 2.5, 5.0)
-    return list(modified_maps(beam, group.views[0], machine, energy, 2.0, spectral))
+    return list(modified_maps(HeadFluence(beam, machine, energy, 2.0), group.views[0], spectral))
 
 
 def released(parts: list, depth_g_cm2: float) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +16,11 @@ from dosecalc.geometry.frames import axial_from_patient, bld_from_patient, sourc
 from dosecalc.machine.model import Energy, Machine, Spectrum, spectrum_nodes
 from dosecalc.patient.model import Patient
 from dosecalc.photon import electron_dose, missing_scatter
-from dosecalc.photon.ahead import ahead
 from dosecalc.photon.cones import CONE_SETS, ConeSet, build_cones
 from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.electron_dose import SecondaryElectrons
-from dosecalc.photon.fluence import FLUENCE_CUTOFF, largest_tilt
+from dosecalc.photon.field_box import FLUENCE_CUTOFF, largest_tilt
+from dosecalc.photon.fluence import HeadFluence
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.missing_scatter import Flights, MissingScatter, build_flights
 from dosecalc.photon.modifiers import kernel_quality, modified_maps, open_beam_model
@@ -140,14 +140,14 @@ class CollapsedCone:
         done = 0.0
         dose = self.device.zeros(self.grid.shape, np.float32)
         electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
-        maps = self._maps(beam, [view for g in groups for view in g.views], machine, energy, spectral)
+        head = HeadFluence(beam, machine, energy, s.fluence_pitch_mm, self.device)
         for group in groups:
             kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
             for view in group.views:
                 _stop_if(cancelled)
                 with self.stopwatch.measure("fluence"):
-                    parts = next(maps)
-                self._trace(parts, beam, view, machine, energy, spectral, basis, kerma, scerma, electrons)
+                    parts = list(modified_maps(head, view, spectral))
+                self._trace(parts, head, view, spectral, basis, kerma, scerma, electrons)
                 done += 0.2
                 progress(done / total, "ray tracing")
             turn, projection = self._axial(beam, group, machine)
@@ -203,22 +203,11 @@ class CollapsedCone:
             }
         return self._bases[key]
 
-    def _maps(
-        self, beam: Beam, views: list[View], machine: Machine, energy: Energy, spectral: SpectralModel
-    ) -> Iterator[list[FilteredMap]]:
-        """The fluence maps of each view; a GPU finds the next ones ready."""
-        pitch = self.settings.fluence_pitch_mm
-        return ahead(
-            views, lambda v: list(modified_maps(beam, v, machine, energy, pitch, spectral)), self.device.host_workers
-        )
-
     def _trace(
         self,
         parts: list[FilteredMap],
-        beam: Beam,
+        head: HeadFluence,
         view: View,
-        machine: Machine,
-        energy: Energy,
         spectral: SpectralModel,
         basis: tuple[Any, Any],
         kerma: Any,
@@ -226,18 +215,19 @@ class CollapsedCone:
         electrons: NDArray[np.float32],
     ) -> None:
         """Add what a view releases, and the dose of the electrons that come with it where there is no wedge plate."""
-        pitch = self.settings.fluence_pitch_mm
-        rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
-        source = source_patient_mm(view.isocentre_patient_mm, rotation, machine.sad_mm)
+        pitch, sad = self.settings.fluence_pitch_mm, head.machine.sad_mm
+        position = head.beam.patient_position
+        rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, position)
+        source = source_patient_mm(view.isocentre_patient_mm, rotation, sad)
         with self.stopwatch.measure("terma"):
             for part in parts:
                 fluence, behind = part.fluence, part.spectral
                 self._add_terma(
                     kerma, scerma, basis[0], basis[1], self._release,
                     np.array(self.grid.origin_mm), np.array(self.grid.spacing_mm),
-                    source, rotation, machine.sad_mm, fluence.integral(),
+                    source, rotation, sad, fluence.integral(self.device),
                     np.array([fluence.x_mm[0] - pitch / 2, fluence.y_mm[0] - pitch / 2]), pitch,
-                    FLUENCE_CUTOFF * float(fluence.values.max()),
+                    fluence.values.max() * FLUENCE_CUTOFF,
                     behind.mu_basis[0].astype(np.float32) * np.float32(np.log2(np.e)),
                     behind.mu_basis[1].astype(np.float32) * np.float32(np.log2(np.e)),
                     behind.release_kerma.astype(np.float32), behind.release_scerma.astype(np.float32),
@@ -246,7 +236,8 @@ class CollapsedCone:
         with self.stopwatch.measure("electrons"):
             for part in parts:
                 if part.spectral is spectral:
-                    self._electrons.add(electrons, part.fluence, energy, source, rotation, machine.sad_mm)
+                    on_host = replace(part.fluence, values=self.device.get(part.fluence.values))
+                    self._electrons.add(electrons, on_host, head.energy, source, rotation, sad)
 
     def _axial(self, beam: Beam, group: TransportGroup, machine: Machine) -> tuple[FloatArray, FloatArray]:
         """Rotation from the patient to the axial frame, and the projection from voxel indices to that frame, cm.

@@ -1,7 +1,8 @@
-"""What jaws and leaves let through, averaged over their motion: as maps at the isocentre plane, from a point source."""
+"""The collimators in a beam and where they stand while it is on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,17 +12,13 @@ from numpy.typing import NDArray
 from dosecalc.machine.model import Energy, Jaws, Machine, Mlc
 from dosecalc.photon.segments import Segment, View
 from dosecalc.plan import Beam, ControlPoint, MlcGeometry
-from dosecalc_kernels.cpu.fluence import add_transmission
 
 FloatArray = NDArray[np.float64]
 
 #: edges of a collimator that is not there, mm
 FAR_MM = 1e6
-_AWAY = np.array([[-FAR_MM, FAR_MM]] * 2)
 #: leaf pairs open by less are closed: they neither bound the field nor take backup jaws along
 CLOSED_GAP_MM = 0.01
-#: sample points across a pixel along the leaves, for leaf ends between pixel boundaries
-_SUBSAMPLES = 8
 #: parts into which the transmission of a rounded leaf end is divided, each a sharp edge of its own, the smaller the
 #: farther behind the tip; the end's mean is exact, its width (root mean square) 3 % short
 _TIP_PARTS = 6
@@ -92,6 +89,49 @@ class Aperture:
     jaw_along_mm: FloatArray
     jaw_across_mm: FloatArray
     weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """The apertures of a view together, as kernels take them; see `dosecalc_kernels.contract`, "add_transmission".
+
+    Parameters
+    ----------
+    leaves_mm : float64 [segments, 2, layers, pairs, 2]
+        Layers with fewer pairs than others have closed ones behind their last.
+    jaw_along_mm, jaw_across_mm : float64 [segments, 2, 2]
+    weight : float64 [segments]
+    """
+
+    leaves_mm: FloatArray
+    jaw_along_mm: FloatArray
+    jaw_across_mm: FloatArray
+    weight: FloatArray
+
+    @classmethod
+    def of(cls, apertures: Sequence[Aperture]) -> Motion:
+        """Put apertures together."""
+        banks = apertures[0].leaves_mm
+        leaves = np.zeros((len(apertures), 2, len(banks), max((b.shape[1] for b in banks), default=0), 2))
+        for s, aperture in enumerate(apertures):
+            for layer, bank in enumerate(aperture.leaves_mm):
+                leaves[s, :, layer, : bank.shape[1]] = bank
+        return cls(
+            leaves,
+            np.array([a.jaw_along_mm for a in apertures]),
+            np.array([a.jaw_across_mm for a in apertures]),
+            np.array([a.weight for a in apertures]),
+        )
+
+    def without_jaws(self) -> Motion:
+        """The same leaves, the jaws out of the way."""
+        away = np.broadcast_to([-FAR_MM, FAR_MM], self.jaw_along_mm.shape)
+        return replace(self, jaw_along_mm=away, jaw_across_mm=away)
+
+    def jaws_rest(self) -> bool:
+        """Whether no jaw moves."""
+        positions = np.stack([self.jaw_along_mm, self.jaw_across_mm])
+        return bool(np.ptp(positions, axis=(1, 2)).max() < 1e-3)
 
 
 def default_plane_mm(machine: Machine, energy: Energy) -> float:
@@ -231,146 +271,3 @@ def relative_output(segment: Segment, energy: Energy) -> float:
         at = np.interp([opening, energy.calibration.field_mm], table.opening_mm, table.relative_output)
         output *= float(at[0] / at[1])
     return output
-
-
-def mean_transmission(
-    collimators: Collimators, apertures: tuple[Aperture, ...], x_mm: FloatArray, y_mm: FloatArray
-) -> FloatArray:
-    """Mean transmission over the meterset and over each pixel, for a point source.
-
-    Parameters
-    ----------
-    collimators : Collimators
-    apertures : tuple of Aperture
-    x_mm, y_mm : float64 [nx], [ny]
-        Pixel centres, even.
-
-    Returns
-    -------
-    float64 [ny, nx]
-        Across the leaves, edges of leaves, strips and jaws are exact; along them leaf ends are resolved to an eighth
-        of a pixel, jaws exactly.
-    """
-    along, across = (x_mm, y_mm) if collimators.along_is_x else (y_mm, x_mm)
-    columns = _pieces(
-        along, _SUBSAMPLES if collimators.layers else 1, np.concatenate([a.jaw_along_mm.ravel() for a in apertures])
-    )
-    jaws_across = np.unique([a.jaw_across_mm for a in apertures])
-    rows = _pieces(across, 1, np.concatenate([jaws_across, *(_strip_edges(layer) for layer in collimators.layers)]))
-    kinds, kind_of_row = _distinct_rows(rows.middle_mm, collimators.layers, apertures, jaws_across)
-    out = np.zeros((len(kinds), len(columns.middle_mm)))
-    pair_of_row, closed = _row_leaves(kinds, collimators.layers)
-    n_tips = max((len(layer.tip_mm) for layer in collimators.layers), default=1)
-    tip_mm, tip_share = (np.zeros((len(collimators.layers), n_tips)) for _ in range(2))
-    for i, layer in enumerate(collimators.layers):
-        tip_mm[i, : len(layer.tip_mm)], tip_share[i, : len(layer.tip_mm)] = layer.tip_mm, layer.tip_share
-    for a in apertures:
-        start, end = _stacked(a, 0), _stacked(a, 1)
-        add_transmission(
-            out, columns.middle_mm, kinds, a.jaw_along_mm, a.jaw_across_mm, collimators.jaw_transmission,
-            pair_of_row, closed, start, end, tip_mm, tip_share, a.weight,
-        )  # fmt: skip
-    mean = rows.mean(columns.mean(out.T).T[kind_of_row])
-    return np.ascontiguousarray(mean if collimators.along_is_x else mean.T)
-
-
-def jaw_profiles(
-    collimators: Collimators, apertures: tuple[Aperture, ...], x_mm: FloatArray, y_mm: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Mean transmission of the jaws of each axis alone, float64 [nx] and [ny]."""
-    alone = replace(collimators, layers=())
-    bare = tuple(replace(a, leaves_mm=()) for a in apertures)
-    along = mean_transmission(alone, tuple(replace(a, jaw_across_mm=_AWAY) for a in bare), x_mm, y_mm)
-    across = mean_transmission(alone, tuple(replace(a, jaw_along_mm=_AWAY) for a in bare), x_mm, y_mm)
-    return (along[0], across[:, 0]) if collimators.along_is_x else (across[0], along[:, 0])
-
-
-def without_jaws(apertures: tuple[Aperture, ...]) -> tuple[Aperture, ...]:
-    """The same leaves, the jaws out of the way."""
-    return tuple(replace(a, jaw_along_mm=_AWAY, jaw_across_mm=_AWAY) for a in apertures)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pieces:
-    """Pixels cut into pieces, over each of which a middle value stands for the mean."""
-
-    middle_mm: FloatArray
-    length: FloatArray
-    first: NDArray[np.int64]
-
-    def mean(self, values: FloatArray) -> FloatArray:
-        """Means over pixels of what is known of pieces, along the first axis."""
-        return np.asarray(np.add.reduceat(values * self.length[:, None], self.first, axis=0))
-
-
-def _pieces(centres_mm: FloatArray, parts: int, cuts_mm: FloatArray) -> _Pieces:
-    """Cut even pixels into so many equal parts, and wherever an edge of a collimator lies."""
-    pitch = centres_mm[1] - centres_mm[0]
-    n = len(centres_mm) * parts
-    first = centres_mm[0] - pitch / 2
-    even = first + np.arange(n + 1) * (pitch / parts)
-    inside = cuts_mm[(cuts_mm > even[0]) & (cuts_mm < even[-1])]
-    nearest = even[np.clip(np.rint((inside - first) / (pitch / parts)).astype(np.int64), 0, n)]
-    edges = np.concatenate([even, np.unique(np.round(inside[np.abs(inside - nearest) > 1e-6], 6))])
-    pixel_edge = np.zeros(len(edges), np.bool_)
-    pixel_edge[:n:parts] = True
-    order = np.argsort(edges, kind="stable")
-    edges = edges[order]
-    (starts,) = np.nonzero(pixel_edge[order])
-    return _Pieces((edges[1:] + edges[:-1]) / 2, np.diff(edges) / pitch, starts)
-
-
-def _strip_edges(layer: Layer) -> FloatArray:
-    """Where the kind of row changes across the leaves: at boundaries, or at both edges of each strip along one."""
-    sides = layer.mlc.sides
-    if sides is None:
-        return layer.boundaries_mm
-    inner = layer.boundaries_mm[1:-1]
-    return np.concatenate([layer.boundaries_mm[[0, -1]], inner - sides.width_mm / 2, inner + sides.width_mm / 2])
-
-
-def _row_leaves(across_mm: FloatArray, layers: tuple[Layer, ...]) -> tuple[NDArray[np.int64], FloatArray]:
-    """Leaf pairs over each row, and their transmissions: int64, float64 [layers, 2, rows]."""
-    pairs = np.full((len(layers), 2, len(across_mm)), -1, np.int64)
-    closed = np.zeros((len(layers), 2, len(across_mm)))
-    for i, layer in enumerate(layers):
-        half = layer.mlc.sides.width_mm / 2 if layer.mlc.sides else 0.0
-        pair = layer.pairs_at(across_mm)
-        lower, upper = layer.pairs_at(across_mm - half), layer.pairs_at(across_mm + half)
-        strip = (lower != upper) & (lower >= 0) & (upper >= 0)
-        pairs[i] = np.where(strip, lower, pair), np.where(strip, upper, pair)
-        body = np.where(pair >= 0, layer.mlc.body_transmission()[pair], layer.mlc.transmission)
-        closed[i] = body
-        if layer.mlc.sides:
-            closed[i, 0, strip], closed[i, 1, strip] = (
-                layer.mlc.sides.interleaf_transmission,
-                layer.mlc.sides.transmission,
-            )
-    return pairs, closed
-
-
-def _distinct_rows(
-    across_mm: FloatArray, layers: tuple[Layer, ...], apertures: tuple[Aperture, ...], jaws_mm: FloatArray
-) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Rows that differ, and for each row which of them it equals: the same leaves behind jaws that stand the same.
-
-    Where a jaw passes over a row during a segment, the row is like no other.
-    """
-    keys = [np.searchsorted(jaws_mm, across_mm)]
-    keys += list(_row_leaves(across_mm, layers)[0].reshape(-1, len(across_mm)))
-    swept = np.zeros(len(across_mm), np.bool_)
-    for a in apertures:
-        for lower, upper in zip(a.jaw_across_mm.min(0), a.jaw_across_mm.max(0), strict=True):
-            swept |= (across_mm > lower) & (across_mm < upper)
-    keys.append(np.where(swept, np.arange(1, len(across_mm) + 1), 0))
-    _, first, inverse = np.unique(np.stack(keys), axis=1, return_index=True, return_inverse=True)
-    return across_mm[first], np.asarray(inverse).ravel()
-
-
-def _stacked(aperture: Aperture, end: int) -> FloatArray:
-    """Leaves of all layers at the start (0) or the end (1), float64 [layers, pairs, 2]; missing pairs are closed."""
-    pairs = max((leaves.shape[1] for leaves in aperture.leaves_mm), default=0)
-    out = np.zeros((len(aperture.leaves_mm), pairs, 2))
-    for i, leaves in enumerate(aperture.leaves_mm):
-        out[i, : leaves.shape[1]] = leaves[end]
-    return out

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from itertools import combinations
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RectBivariateSpline
+from scipy.interpolate import make_interp_spline
 from scipy.special import ndtr
 
 from dosecalc.machine.model import Energy, ExtraFocalSource, Machine
-from dosecalc.photon.collimation import FAR_MM, Aperture, Collimators, Layer, default_plane_mm
+from dosecalc.photon.collimation import FAR_MM, Collimators, Layer, Motion, default_plane_mm
+from dosecalc.photon.constants import Constants
+from dosecalc.photon.transmission import Axis
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 #: what the source's image in an aperture changes by over this distance is far less than a cubic cannot follow, mm
 _NODE_MM = 10.0
@@ -21,6 +26,7 @@ _NODE_MM = 10.0
 _END = 40.0
 
 
+@dataclass(frozen=True)
 class SourceView:
     """The source as seen through collimating planes at different distances from the target.
 
@@ -34,154 +40,149 @@ class SourceView:
     sad_mm : float
     """
 
-    def __init__(self, source: ExtraFocalSource, sad_mm: float) -> None:
-        self.source = source
-        self.sad_mm = sad_mm
+    source: ExtraFocalSource
+    sad_mm: float
+
+    def factors(self, plane_mm: float) -> tuple[float, float]:
+        """Factors of the point and of the edge that give its image in standard deviations, 1/mm."""
+        g = (self.sad_mm - self.source.distance_mm) / (self.sad_mm - plane_mm)
+        return (1 - g) / self.source.sigma_mm, g * plane_mm / self.sad_mm / self.source.sigma_mm
 
     def image(self, edge_mm: FloatArray, point_mm: FloatArray, plane_mm: float) -> FloatArray:
         """Where edges cover the source, in its standard deviations; the arguments are broadcast."""
-        g = (self.sad_mm - self.source.distance_mm) / (self.sad_mm - plane_mm)
-        p = (1 - g) * point_mm + g * plane_mm / self.sad_mm * edge_mm
-        return np.asarray(p / self.source.sigma_mm)
+        of_point, of_edge = self.factors(plane_mm)
+        return np.asarray(of_point * point_mm + of_edge * edge_mm)
 
 
 def extra_focal_view(
-    collimators: Collimators,
-    apertures: tuple[Aperture, ...],
-    x_mm: FloatArray,
-    y_mm: FloatArray,
-    view: SourceView,
-) -> FloatArray:
-    """Share of the source that each point sees, averaged over the meterset, float64 [ny, nx].
+    constants: Constants, collimators: Collimators, motion: Motion, along: Axis, across: Axis, view: SourceView
+) -> Any:
+    """Share of the source that each point sees, averaged over the meterset.
 
     Jaws and leaves each cut the source off in their own plane, so that the same field made by the upper or the lower
     jaws gives different outputs (collimator exchange).
+
+    Returns
+    -------
+    float64 [across, along]
+        On the device.
     """
-    along, across = (x_mm, y_mm) if collimators.along_is_x else (y_mm, x_mm)
-    nodes = [np.linspace(v[0], v[-1], max(4, int(np.ceil((v[-1] - v[0]) / _NODE_MM)) + 1)) for v in (along, across)]
-    seen = np.zeros((len(nodes[1]), len(nodes[0])))
-    for a in apertures:
-        for part in _parts(a, view.source.sigma_mm):
-            seen += part.weight * _seen_during(collimators, part, nodes[0], nodes[1], view)
-    fine = RectBivariateSpline(nodes[1], nodes[0], seen)(across, along)
-    return np.ascontiguousarray(fine if collimators.along_is_x else fine.T)
-
-
-def _parts(aperture: Aperture, sigma_mm: float) -> list[Aperture]:
-    """Parts of a segment in which the jaws across the leaves hardly move; what moves along them is averaged exactly."""
-    across = aperture.jaw_across_mm
-    n = 1 + int(4 * np.abs(across[1] - across[0]).max() / sigma_mm)
-
-    def cut(ends: FloatArray, i: int) -> FloatArray:
-        return np.array([ends[0] + (ends[1] - ends[0]) * share for share in (i / n, (i + 1) / n)])
-
-    return [
-        Aperture(
-            tuple(cut(leaves, i) for leaves in aperture.leaves_mm),
-            cut(aperture.jaw_along_mm, i),
-            np.tile(cut(across, i).mean(0), (2, 1)),
-            aperture.weight / n,
-        )
-        for i in range(n)
-    ]
-
-
-def _seen_during(
-    collimators: Collimators, aperture: Aperture, along: FloatArray, across: FloatArray, view: SourceView
-) -> FloatArray:
-    """Mean share of the source that points see while the jaws across the leaves rest, float64 [across, along]."""
-    jaws = collimators.jaw_transmission
-    jaw_along, jaw_across = (
-        [view.image(edges[:, i, None, None], points, plane) for i in (0, 1)]
-        for edges, points, plane in zip(
-            (aperture.jaw_along_mm, aperture.jaw_across_mm), (along, across), collimators.jaw_planes_mm, strict=True
-        )
-    )
+    device, kept = constants.device, constants.kept
     strips = _strips(collimators.layers)
-    edges = view.image(strips[None, :, None], across, collimators.leaf_plane_mm)
-    of_strip = _behind_jaws(jaw_across, (jaws[2], jaws[3]), [edges[:, :-1]], [edges[:, 1:]])
-    openings = []
-    for layer, leaves in zip(collimators.layers, aperture.leaves_mm, strict=True):
-        pair = layer.pairs_at((strips[1:] + strips[:-1]) / 2)
-        tips = leaves + layer.mlc.tip_offset_mm * np.array([-1.0, 1.0])
-        tips = np.where(pair[:, None] >= 0, tips[:, pair], 0.0)
-        lower, upper = (view.image(tips[:, :, i, None], along, collimators.leaf_plane_mm) for i in (0, 1))
-        through = np.broadcast_to(layer.mlc.pair_transmission or layer.mlc.transmission, leaves.shape[1])
-        openings.append((np.where(pair >= 0, through[pair], layer.mlc.transmission)[:, None], lower, upper))
-    ends = np.full((1, len(strips) - 1, 1), _END)
-    in_strip = _behind_leaves(openings, jaw_along, (jaws[0], jaws[1]), [-ends], [ends])
-    return np.asarray(of_strip.T @ in_strip)
-
-
-def _strips(layers: tuple[Layer, ...]) -> FloatArray:
-    """Boundaries of the strips across the leaves in which no leaf begins or ends, with what lies beyond them."""
-    inner = np.unique(np.concatenate([layer.boundaries_mm for layer in layers])) if layers else np.zeros(0)
-    return np.concatenate([[-FAR_MM], inner, [FAR_MM]])
-
-
-def _behind_leaves(
-    openings: list[tuple[FloatArray, FloatArray, FloatArray]],
-    jaw: list[FloatArray],
-    through: tuple[float, float],
-    lower: list[FloatArray],
-    upper: list[FloatArray],
-) -> FloatArray:
-    """What layers of leaves and a pair of jaws let through of the source between edges, see `_between`."""
-    if not openings:
-        return _behind_jaws(jaw, through, lower, upper)
-    (leaf, start, end), others = openings[0], openings[1:]
-    closed = _behind_leaves(others, jaw, through, lower, upper)
-    opened = _behind_leaves(others, jaw, through, [*lower, start], [*upper, end])
-    return np.asarray(leaf * closed + (1 - leaf) * opened)
-
-
-def _behind_jaws(
-    jaw: list[FloatArray], through: tuple[float, float], lower: list[FloatArray], upper: list[FloatArray]
-) -> FloatArray:
-    """What a pair of jaws lets through of the source between edges."""
-    seen = _between([*lower, jaw[0]], [*upper, jaw[1]])
-    if through[0] > 0:
-        seen = seen + through[0] * _between(lower, [*upper, jaw[0]])
-    if through[1] > 0:
-        seen = seen + through[1] * _between([*lower, jaw[1]], upper)
+    points, rise = _nodes(along)
+    image = np.array([view.factors(plane) for plane in (collimators.jaw_planes_mm[0], collimators.leaf_plane_mm)])
+    through = float(collimators.jaw_transmission[2]), float(collimators.jaw_transmission[3])
+    planes = collimators.jaw_planes_mm[1], collimators.leaf_plane_mm
+    seen = None
+    for jaw_across, part in _at_rest(motion, view.source.sigma_mm):
+        in_strip = device.zeros((len(strips.edges_mm) - 1, len(points)), np.float64)
+        device.kernel("add_source_share")(
+            in_strip, kept(points), part.jaw_along_mm, collimators.jaw_transmission[:2], kept(strips.pair),
+            kept(strips.transmission), part.leaves_mm + strips.tip_mm, image, part.weight,
+        )  # fmt: skip
+        of_strip = kept(_of_strips(collimators.layers, through, planes, jaw_across, across, view))
+        found = (of_strip @ in_strip) @ kept(rise).T
+        seen = found if seen is None else seen + found
     return seen
 
 
-def _between(lower: list[FloatArray], upper: list[FloatArray]) -> FloatArray:
-    """Mean share of the source above all lower and below all upper edges, which move evenly.
+def _at_rest(motion: Motion, sigma_mm: float) -> Iterator[tuple[tuple[float, float], Motion]]:
+    """Parts of the motion in which the jaws across the leaves rest, with where they do.
 
-    Each edge is an array [2 or 1, ...]: its images at the start and the end, broadcast against each other. Between the
-    moments at which two edges pass each other, the innermost ones move evenly, so the mean of the Gaussian's integral
-    is a closed form.
+    Segments in which they move are cut into parts in which they hardly do; what moves along the leaves is averaged
+    exactly.
     """
-    if all(len(e) == 1 or np.array_equal(e[0], e[1]) for e in (*lower, *upper)):
-        inner = reduce(np.minimum, [e[0] for e in upper]), reduce(np.maximum, [e[0] for e in lower])
-        return np.asarray(np.maximum(ndtr(inner[0]) - ndtr(inner[1]), 0.0))
-    edges = np.stack(np.broadcast_arrays(*(np.broadcast_to(e, (2, *e.shape[1:])) for e in (*lower, *upper))))
-    start, travel = edges[:, 0], edges[:, 1] - edges[:, 0]
-    moments = [np.zeros_like(start[0]), np.ones_like(start[0])]
-    for i, j in combinations(range(len(edges)), 2):
-        nearing = travel[j] - travel[i]
-        passing = np.divide(start[i] - start[j], nearing, out=np.zeros_like(nearing), where=nearing != 0)
-        moments.append(np.clip(passing, 0.0, 1.0))
-    at = np.sort(np.stack(moments), axis=0)
-    places = start[:, None] + travel[:, None] * at
-    low, high = places[: len(lower)].max(0), places[len(lower) :].min(0)
-    is_open = high[1:] + high[:-1] > low[1:] + low[:-1]
-    return np.asarray((np.diff(at, axis=0) * is_open * (_mean_ndtr(high) - _mean_ndtr(low))).sum(0))
+    jaws = motion.jaw_across_mm
+    parts = (1 + 4 * np.abs(jaws[:, 1] - jaws[:, 0]).max(1) / sigma_mm).astype(int)
+    segment = np.repeat(np.arange(len(parts)), parts)
+    within = np.concatenate([np.arange(n) for n in parts])
+    shares = np.stack([within, within + 1], 1) / parts[segment, None]
+
+    def cut(ends: FloatArray) -> FloatArray:
+        share = shares.reshape(*shares.shape, *(1,) * (ends.ndim - 2))
+        return np.asarray(ends[segment, :1] + (ends[segment, 1:] - ends[segment, :1]) * share)
+
+    middle = cut(jaws).mean(1)
+    places, member = np.unique(middle, axis=0, return_inverse=True)
+    leaves, along = cut(motion.leaves_mm), cut(motion.jaw_along_mm)
+    weight = (motion.weight / parts)[segment]
+    for k, (lower, upper) in enumerate(places.tolist()):
+        mine = np.ravel(member) == k
+        yield (lower, upper), Motion(leaves[mine], along[mine], cut(jaws)[mine], weight[mine])
 
 
-def _mean_ndtr(u: FloatArray) -> FloatArray:
-    """Mean of the normal distribution function between successive places, float64 [n - 1, ...]."""
-    a, b = u[:-1], u[1:]
-    integral = u * ndtr(u) + np.exp(-0.5 * np.minimum(u * u, 1e3)) / np.sqrt(2 * np.pi)
-    near = np.abs(b - a) < 1e-3
-    return np.asarray(np.where(near, ndtr((a + b) / 2), np.diff(integral, axis=0) / np.where(near, 1.0, b - a)))
+@lru_cache(maxsize=256)
+def _nodes(axis: Axis) -> tuple[FloatArray, FloatArray]:
+    """Points along an axis, and the cubic spline through them at all pixels, float64 [pixels, points]."""
+    centres = axis.centres_mm()
+    length = centres[-1] - centres[0]
+    nodes = np.linspace(centres[0], centres[-1], max(4, int(np.ceil(length / _NODE_MM)) + 1))
+    return nodes, np.asarray(make_interp_spline(nodes, np.eye(len(nodes)), k=3)(centres))
+
+
+@dataclass(frozen=True, eq=False)
+class _Strips:
+    """Strips across the leaves in which no leaf begins or ends, with what lies beyond them.
+
+    Parameters
+    ----------
+    edges_mm : float64 [strips + 1]
+    pair, transmission : int64, float64 [layers, strips]
+        -1 beyond the leaves.
+    tip_mm : float64 [layers, 1, 2]
+        What is added to planned leaf positions, lower and upper bank.
+    """
+
+    edges_mm: FloatArray
+    pair: IntArray
+    transmission: FloatArray
+    tip_mm: FloatArray
+
+
+@lru_cache(maxsize=64)
+def _strips(layers: tuple[Layer, ...]) -> _Strips:
+    inner = np.unique(np.concatenate([layer.boundaries_mm for layer in layers])) if layers else np.zeros(0)
+    edges = np.concatenate([[-FAR_MM], inner, [FAR_MM]])
+    pair = np.full((len(layers), len(edges) - 1), -1, np.int64)
+    transmission = np.zeros(pair.shape)
+    for i, layer in enumerate(layers):
+        pair[i] = layer.pairs_at((edges[1:] + edges[:-1]) / 2)
+        through = np.broadcast_to(layer.mlc.pair_transmission or layer.mlc.transmission, len(layer.boundaries_mm) - 1)
+        transmission[i] = np.where(pair[i] >= 0, through[pair[i]], layer.mlc.transmission)
+    tips = np.array([layer.mlc.tip_offset_mm for layer in layers]).reshape(-1, 1, 1) * np.array([-1.0, 1.0])
+    return _Strips(edges, pair, transmission, tips)
+
+
+@lru_cache(maxsize=64)
+def _of_strips(
+    layers: tuple[Layer, ...],
+    through: tuple[float, float],
+    planes_mm: tuple[float, float],
+    jaws_mm: tuple[float, float],
+    across: Axis,
+    view: SourceView,
+) -> FloatArray:
+    """Share of the source, across the leaves, that pixels see of each strip between resting jaws, [pixels, strips]."""
+    nodes, rise = _nodes(across)
+    jaws = view.image(np.array(jaws_mm)[:, None], nodes, planes_mm[0])
+    edges = view.image(_strips(layers).edges_mm[:, None], nodes, planes_mm[1])
+    return np.asarray(rise @ _behind_jaws(jaws[:, None], through, edges[:-1], edges[1:]).T)
+
+
+def _behind_jaws(jaws: FloatArray, through: tuple[float, float], lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """What a pair of jaws lets through of the source between edges; all are images."""
+
+    def between(low: FloatArray, high: FloatArray) -> FloatArray:
+        return np.asarray(np.maximum(ndtr(high) - ndtr(low), 0.0))
+
+    seen = between(np.maximum(lower, jaws[0]), np.minimum(upper, jaws[1]))
+    seen = seen + through[0] * between(lower, np.minimum(upper, jaws[0]))
+    return seen + through[1] * between(np.maximum(lower, jaws[1]), upper)
 
 
 def calibration_view(machine: Machine, energy: Energy, view: SourceView) -> float:
     """Share of the source that the axis sees through the calibration field, made by jaws where there are jaws."""
-    half = np.array([energy.calibration.field_mm / 2])
+    half = energy.calibration.field_mm / 2
     default = default_plane_mm(machine, energy)
     layers = [mlc for mlc in (machine.mlc, machine.second_mlc) if mlc is not None]
     plane_of_layers = float(np.mean([mlc.distance_mm or default for mlc in layers])) if layers else default
@@ -190,6 +191,6 @@ def calibration_view(machine: Machine, energy: Energy, view: SourceView) -> floa
     for jaws in (machine.jaw_x, machine.jaw_y):
         plane = (jaws.distance_mm or default) if jaws else plane_of_layers
         through = jaws.lower_upper if jaws else (through_layers,) * 2
-        edges = [view.image(side * half, np.zeros(1), plane) for side in (-1.0, 1.0)]
-        seen *= float(_behind_jaws(edges, through, [np.array([-_END])], [np.array([_END])]))
+        edges = view.image(np.array([-half, half]), np.zeros(2), plane)
+        seen *= float(_behind_jaws(edges, through, np.array(-_END), np.array(_END)))
     return seen

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from dosecalc.errors import MachineError, PlanError
-from dosecalc.geometry.frames import axial_from_patient, bld_from_patient
-from dosecalc.machine.model import BackupJaws, Energy, Jaws, Machine, Mlc
-from dosecalc.photon.blocks import block_view
-from dosecalc.photon.collimation import (
-    CLOSED_GAP_MM,
-    Aperture,
-    Collimators,
-    apertures_of,
-    collimators_of,
-    jaw_profiles,
-    mean_transmission,
-    without_jaws,
-)
+from dosecalc.machine.model import Energy, Machine, Mlc, OffAxis
+from dosecalc.photon.blocks import BlockView, block_view
+from dosecalc.photon.collimation import Motion, apertures_of, collimators_of
+from dosecalc.photon.constants import Constants
 from dosecalc.photon.extra_focal import SourceView, calibration_view, extra_focal_view
+from dosecalc.photon.field_box import FieldBoxes
 from dosecalc.photon.segments import View
+from dosecalc.photon.transmission import Axis, blur, blurred_share, columns_of, jaw_profile, of_rows, rows_of
 from dosecalc.plan import Beam, ControlPoint, MlcGeometry
+from dosecalc_kernels.registry import Backend, backend
 
 FloatArray = NDArray[np.float64]
-#: ranges of x and y at the isocentre plane, mm
-Box = tuple[tuple[float, float], tuple[float, float]]
 
-#: share of a map's highest fluence below which it is neglected: about what jaws and leaves let through together
-FLUENCE_CUTOFF = 1e-4
-#: room beside the open box for what the focal spot and the extra-focal source blur over the edge
-_BLUR_MM = 20.0
 #: where a plan names its layers of leaves
 _DEVICE_TAG = "(300A,00B8) RTBeamLimitingDeviceType"
 #: transmission of jaws below which their profile in one plane says nothing about that in another
@@ -47,12 +36,13 @@ class FluenceMap:
     Parameters
     ----------
     values : float64 [ny, nx]
-        Mean over each pixel, per unit of meterset share; relative to isotropic emission.
+        Mean over each pixel, per unit of meterset share; relative to isotropic emission. On the device that it was
+        made on.
     x_mm, y_mm : float64 [nx], [ny]
         Pixel centres in BLD coordinates, even.
     """
 
-    values: FloatArray
+    values: Any
     x_mm: FloatArray
     y_mm: FloatArray
 
@@ -61,160 +51,158 @@ class FluenceMap:
         """Side of a pixel, mm."""
         return float(self.x_mm[1] - self.x_mm[0])
 
-    def integral(self) -> FloatArray:
+    def integral(self, device: Backend) -> Any:
         """Integral image, float64 [ny + 1, nx + 1], in pixels: what lies below and left of each pixel corner."""
-        return np.pad(self.values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        ny, nx = self.values.shape
+        out = device.zeros((ny + 1, nx + 1), np.float64)
+        device.kernel("integral_image")(out, self.values)
+        return out
+
+
+class HeadFluence:
+    """Makes the fluence maps of a beam's views on a device, and keeps there what they share.
+
+    A map is made of means over pixels (a kernel), small matrices that blur and interpolate them along and across the
+    leaves, and sums and products of maps; nothing of it returns to the host.
+
+    Parameters
+    ----------
+    beam : Beam
+        A part from `dosecalc.photon.modifiers.by_wedge`.
+    machine, energy
+        Of the beam.
+    pitch_mm : float
+        Side of a pixel.
+    device : Backend, optional
+        The CPU by default.
+    """
+
+    def __init__(
+        self, beam: Beam, machine: Machine, energy: Energy, pitch_mm: float, device: Backend | None = None
+    ) -> None:
+        self.beam, self.machine, self.energy = beam, machine, energy
+        self.device = device or backend("cpu")
+        self._pitch_mm = pitch_mm
+        self._collimators = collimators_of(beam, machine, energy)
+        self._boxes = FieldBoxes(beam, machine, energy)
+        self._constants = Constants(self.device)
+        self._blocks: dict[tuple[Axis, Axis], BlockView] = {}
+        self._source = SourceView(energy.extra_focal, machine.sad_mm) if energy.extra_focal else None
+        # the calibration field sets the scale: there both sources together give 1 on the axis
+        self._calibration = 1.0
+        if self._source is not None:
+            share = self._source.source.fraction
+            self._calibration = (1 - share) + share * calibration_view(machine, energy, self._source)
+
+    def map(self, view: View) -> FluenceMap:
+        """Fluence of a view: aperture, transmission, blocks, focal spot, extra-focal source and off-axis profile.
+
+        Wedge plates are not in it, for they change the spectrum too: see `dosecalc.photon.modifiers.modified_maps`.
+        """
+        x, y = self._boxes.axes((cp for s in view.segments for cp in (s.start, s.end)), self._pitch_mm)
+        motion = Motion.of(apertures_of(self.beam, view, self.machine, self.energy))
+        along_is_x = self._collimators.along_is_x
+        along, across = (x, y) if along_is_x else (y, x)
+        blocks = self._blocks_of(x, y)
+        total = self._primary(motion, along, across)
+        total *= self._horn(along, across)
+        total *= _turned(blocks.primary, along_is_x)
+        if self._source is not None:
+            share = self._source.source.fraction
+            seen = extra_focal_view(self._constants, self._collimators, motion, along, across, self._source)
+            seen *= _turned(blocks.extra_focal, along_is_x)
+            total *= 1 - share
+            seen *= share
+            total += seen
+        total *= view.weight / self._calibration
+        values = total if along_is_x else self.device.put(total.T)
+        return FluenceMap(values, x.centres_mm(), y.centres_mm())
+
+    def _primary(self, motion: Motion, along: Axis, across: Axis) -> Any:
+        """Transmission as the focal spot sees it: every edge blurred by the spot's image through its own collimator.
+
+        All is blurred as the leaves' edges are, and put right where jaws make the edge, in two ways of which the higher
+        holds (docs/beam-model.md, section 3): by the jaws' profile blurred in their plane over that blurred in the
+        leaves', which is right where leaves and jaws end together; and, for jaws at rest, as the product of what leaves
+        and jaws let through by themselves, which is right where leaves are open behind the jaws.
+
+        Returns
+        -------
+        float64 [across, along]
+        """
+        collimators, xp = self._collimators, self.device.xp
+        of_jaws = self._spot_pixels(collimators.jaw_planes_mm[0]), self._spot_pixels(collimators.jaw_planes_mm[1])
+        if not collimators.layers:
+            return self._blurred(motion, along, across, of_jaws)
+        width = self._spot_pixels(collimators.leaf_plane_mm)
+        own, as_leaves = (
+            self._profiles(motion, along, across, of_jaws),
+            self._profiles(motion, along, across, (width, width)),
+        )
+        jaws = xp.outer(own[1], own[0])
+        found = self._blurred(motion, along, across, (width, width))
+        found *= jaws
+        found /= xp.maximum(xp.outer(as_leaves[1], as_leaves[0]), _LEAST_PROFILE)
+        if not motion.jaws_rest():
+            return found
+        alone = self._blurred(motion.without_jaws(), along, across, (width, width))
+        alone *= jaws
+        return xp.maximum(found, alone)
+
+    def _spot_pixels(self, plane_mm: float) -> float:
+        """Width of the focal spot's image through a plane, in pixels."""
+        sad = self.machine.sad_mm
+        return self.energy.primary_source.sigma_mm * (sad - plane_mm) / plane_mm / self._pitch_mm
+
+    def _blurred(self, motion: Motion, along: Axis, across: Axis, widths: tuple[float, float]) -> Any:
+        """Mean transmission blurred along and across the leaves, float64 [across, along]."""
+        collimators, kept = self._collimators, self._constants.kept
+        rows = rows_of(collimators.layers, motion, across)
+        columns = columns_of(collimators, motion, along)
+        mean = of_rows(self._constants, collimators, motion, rows, columns)
+        return kept(blurred_share(rows, widths[1])) @ (mean @ kept(blur(along, widths[0])).T)
+
+    def _profiles(self, motion: Motion, along: Axis, across: Axis, widths: tuple[float, float]) -> tuple[Any, Any]:
+        """Blurred profiles of the jaws along and across the leaves, on the device."""
+        t = self._collimators.jaw_transmission.tolist()
+        kept = self._constants.kept
+        return (
+            kept(jaw_profile(motion.jaw_along_mm, motion.weight, (t[0], t[1]), along, widths[0])),
+            kept(jaw_profile(motion.jaw_across_mm, motion.weight, (t[2], t[3]), across, widths[1])),
+        )
+
+    def _horn(self, along: Axis, across: Axis) -> Any:
+        """Emission off the axis, float64 [across, along]: the middle of that of the widest map."""
+        half = -(-max(along.n, across.n) // 2 // 64) * 64
+        horn = self._constants.kept(_horn(self.energy.off_axis, half, self._pitch_mm))
+        i, j = across.n // 2, along.n // 2
+        return horn[half - i : half + i, half - j : half + j]
+
+    def _blocks_of(self, x: Axis, y: Axis) -> BlockView:
+        """Blocks and tray, on the device."""
+        if not self.beam.accessories.blocks:
+            return block_view(self.beam, self.machine, self.energy, np.zeros(0), np.zeros(0))
+        if (x, y) not in self._blocks:
+            found = block_view(self.beam, self.machine, self.energy, x.centres_mm(), y.centres_mm())
+            put = self.device.put
+            self._blocks[x, y] = BlockView(put(np.asarray(found.primary)), put(np.asarray(found.extra_focal)))
+        return self._blocks[x, y]
 
 
 def fluence_map(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> FluenceMap:
-    """Fluence of a view: aperture, transmission, blocks, focal spot, extra-focal source and off-axis profile.
-
-    Wedge plates are not in it, for they change the spectrum too: see `dosecalc.photon.modifiers.modified_maps`.
-    """
-    x_mm, y_mm = _axes(beam, view, machine, energy, pitch_mm)
-    collimators, apertures = collimators_of(beam, machine, energy), apertures_of(beam, view, machine, energy)
-    transmitted = mean_transmission(collimators, apertures, x_mm, y_mm)
-    extra = energy.extra_focal
-    off_axis = energy.off_axis
-    radius = np.hypot(x_mm[None, :], y_mm[:, None])
-    horn = np.interp(radius, off_axis.radius_mm, off_axis.relative_fluence)
-    blocks = block_view(beam, machine, energy, x_mm, y_mm)
-    primary = _blurred(transmitted, collimators, apertures, (x_mm, y_mm), energy, machine.sad_mm) * horn
-    primary *= blocks.primary
-    if extra is None:
-        return FluenceMap(primary * view.weight, x_mm, y_mm)
-    source = SourceView(extra, machine.sad_mm)
-    scattered = extra_focal_view(collimators, apertures, x_mm, y_mm, source) * blocks.extra_focal
-    # the calibration field sets the scale: there both sources together give 1 on the axis
-    calibration = (1 - extra.fraction) + extra.fraction * calibration_view(machine, energy, source)
-    total = ((1 - extra.fraction) * primary + extra.fraction * scattered) / calibration
-    return FluenceMap(total * view.weight, x_mm, y_mm)
+    """Fluence of one view, on the host; see `HeadFluence`."""
+    return HeadFluence(beam, machine, energy, pitch_mm).map(view)
 
 
-def _blurred(
-    transmitted: FloatArray,
-    collimators: Collimators,
-    apertures: tuple[Aperture, ...],
-    axes_mm: tuple[FloatArray, FloatArray],
-    energy: Energy,
-    sad_mm: float,
-) -> FloatArray:
-    """Transmission as the focal spot sees it: every edge blurred by the spot's image through its own collimator.
-
-    All is blurred as the leaves' edges are, and put right where jaws make the edge, in two ways of which the higher
-    holds (docs/beam-model.md, section 3): by the jaws' profile blurred in their plane over that blurred in the leaves',
-    which is right where leaves and jaws end together; and, for jaws at rest, as the product of what leaves and jaws let
-    through by themselves, which is right where leaves are open behind the jaws.
-    """
-    pitch = float(axes_mm[0][1] - axes_mm[0][0])
-
-    def pixels(plane_mm: float) -> float:
-        return energy.primary_source.sigma_mm * (sad_mm - plane_mm) / plane_mm / pitch
-
-    planes = collimators.jaw_planes_mm if collimators.along_is_x else collimators.jaw_planes_mm[::-1]
-    if not collimators.layers:
-        return np.asarray(gaussian_filter(transmitted, (pixels(planes[1]), pixels(planes[0])), mode="nearest"))
-    leaves = pixels(collimators.leaf_plane_mm)
-    profiles = jaw_profiles(collimators, apertures, *axes_mm)
-    own, as_leaves = (
-        [gaussian_filter(p, w, mode="nearest") for p, w in zip(profiles, widths, strict=True)]
-        for widths in ((pixels(planes[0]), pixels(planes[1])), (leaves, leaves))
-    )
-    jaws = np.outer(own[1], own[0])
-    by_ratio = gaussian_filter(transmitted, leaves, mode="nearest") * jaws
-    by_ratio /= np.maximum(np.outer(as_leaves[1], as_leaves[0]), _LEAST_PROFILE)
-    if not _jaws_rest(apertures):
-        return np.asarray(by_ratio)
-    alone = mean_transmission(collimators, without_jaws(apertures), *axes_mm)
-    return np.asarray(np.maximum(by_ratio, gaussian_filter(alone, leaves, mode="nearest") * jaws))
+def _turned(values: Any, along_is_x: bool) -> Any:
+    return values if along_is_x or np.isscalar(values) else values.T
 
 
-def _jaws_rest(apertures: tuple[Aperture, ...]) -> bool:
-    positions = np.array([(a.jaw_along_mm, a.jaw_across_mm) for a in apertures])
-    return bool(np.ptp(positions, axis=(0, 2)).max() < 1e-3)
-
-
-def _axes(beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Pixel centres that hold every place with some fluence, symmetric about the axis.
-
-    Beside the open box there must be room for the blur, and where leaves are open behind a jaw or another layer that
-    lets more through than is neglected, for that; where even everything closed lets more through, the map reaches as
-    far as the beam.
-    """
-    reach = [0.0, 0.0]
-    for s in view.segments:
-        for cp in (s.start, s.end):
-            layers = _leaf_boxes(beam, machine, cp)
-            for axis, edges in enumerate(_open_box(beam, machine, cp)):
-                jaw = machine.jaw_x if axis == 0 else machine.jaw_y
-                leaky = len(layers) > 1 or (jaw is not None and jaw.transmission > FLUENCE_CUTOFF)
-                behind = [edge for box in layers for edge in box[axis]] if leaky else []
-                reach[axis] = max(reach[axis], *map(abs, (*edges, *behind)))
-    widest = max(energy.off_axis.radius_mm[-1], 150.0)
-    pixels = []
-    for axis in (0, 1):
-        leaks = _behind_closed(beam, machine, view, "xy"[axis]) > FLUENCE_CUTOFF
-        half = widest if leaks else min(reach[axis], widest) + _BLUR_MM
-        n = int(np.ceil(half / pitch_mm))
-        pixels.append(np.asarray((np.arange(2 * n) + 0.5 - n) * pitch_mm, np.float64))
-    return pixels[0], pixels[1]
-
-
-def _behind_closed(beam: Beam, machine: Machine, view: View, axis: str) -> float:
-    """Transmission beside the open box along an axis: through a jaw where there is one, and through leaves."""
-    jaw: Jaws | BackupJaws | None = getattr(machine, f"jaw_{axis}")
-    jawed = jaw is not None and getattr(view.segments[0].start, f"jaw_{axis}_mm") is not None
-    leafed = machine.mlc is not None and beam.mlc is not None
-    if jaw is None and machine.mlc is not None and leafed and machine.mlc.axis.lower() == axis:
-        jaw, jawed = machine.backup_jaws, machine.backup_jaws is not None
-    through = 1.0
-    if jaw is not None and jawed:
-        through *= jaw.transmission
-    if machine.mlc is not None and leafed:
-        through *= machine.mlc.transmission
-    if machine.second_mlc is not None and beam.second_mlc is not None:
-        through *= machine.second_mlc.transmission
-    return through
-
-
-def _open_box(beam: Beam, machine: Machine, cp: ControlPoint) -> Box:
-    """Where jaws (or, without them, the leaves of all layers) let fluence through: ranges of x and y."""
-    layers = _leaf_boxes(beam, machine, cp)
-    leaf_x, leaf_y = ((max(box[axis][0] for box in layers), min(box[axis][1] for box in layers)) for axis in (0, 1))
-    return cp.jaw_x_mm or leaf_x, cp.jaw_y_mm or leaf_y
-
-
-def _leaf_boxes(beam: Beam, machine: Machine, cp: ControlPoint) -> list[Box]:
-    """Where each layer of leaves is open, behind jaws or not; without leaves everywhere that a beam reaches."""
-    half = machine.sad_mm * 0.2
-    layers = ((beam.mlc, cp.leaves_mm), (beam.second_mlc, cp.second_leaves_mm))
-    boxes = [_leaf_box(mlc, leaves, half) for mlc, leaves in layers if mlc is not None and leaves is not None]
-    return boxes or [((-half, half), (-half, half))]
-
-
-def _leaf_box(mlc: MlcGeometry, leaves_mm: FloatArray, half_mm: float) -> Box:
-    """Where one layer is open."""
-    (pairs,) = np.nonzero(leaves_mm[:, 1] - leaves_mm[:, 0] > CLOSED_GAP_MM)
-    if len(pairs) == 0:
-        return (-half_mm, half_mm), (float(mlc.boundaries_mm[0]), float(mlc.boundaries_mm[-1]))
-    tip = 5.0
-    along = (float(leaves_mm[pairs, 0].min()) - tip, float(leaves_mm[pairs, 1].max()) + tip)
-    across = (float(mlc.boundaries_mm[pairs[0]]), float(mlc.boundaries_mm[pairs[-1] + 1]))
-    return (along, across) if mlc.axis == "X" else (across, along)
-
-
-def largest_tilt(beam: Beam, view: View, machine: Machine) -> float:
-    """Largest |x| or |y| over SAD, in the axial frame, that the open part of a view's field reaches."""
-    reach = 0.0
-    bld = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
-    gantry = bld_from_patient(view.gantry_deg, 0.0, view.couch_deg, beam.patient_position)
-    turn = (axial_from_patient(gantry) @ bld.T)[:2, :2]
-    for s in view.segments:
-        for cp in (s.start, s.end):
-            x, y = _open_box(beam, machine, cp)
-            corners = np.array([(a, b) for a in x for b in y])
-            reach = max(reach, float(np.abs(corners @ turn.T).max()))
-    return reach / machine.sad_mm
+@lru_cache(maxsize=8)
+def _horn(off_axis: OffAxis, half: int, pitch_mm: float) -> FloatArray:
+    """Emission off the axis on so many pixels to each side, float64 [2 half, 2 half]."""
+    place = Axis.about_zero(half, pitch_mm).centres_mm()
+    return np.asarray(np.interp(np.hypot(place, place[:, None]), off_axis.radius_mm, off_axis.relative_fluence))
 
 
 def check_geometry(beam: Beam, machine: Machine) -> None:

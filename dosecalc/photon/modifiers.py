@@ -10,7 +10,7 @@ import numpy as np
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.photon.blocks import tray_transmission
 from dosecalc.photon.dynamic_wedge import table_of, with_jaw_motion
-from dosecalc.photon.fluence import fluence_map
+from dosecalc.photon.fluence import HeadFluence
 from dosecalc.photon.segments import View
 from dosecalc.photon.spectral import SpectralModel, spectral_model
 from dosecalc.photon.wedges import Box, FilteredMap, attenuation_per_mm, behind_plate, check_field, find_plate, path_mm
@@ -187,28 +187,32 @@ def open_beam_model(quality: Energy, energy: Energy, materials: tuple[str, ...],
     )
 
 
-def modified_maps(
-    beam: Beam, view: View, machine: Machine, energy: Energy, pitch_mm: float, spectral: SpectralModel
-) -> Iterator[FilteredMap]:
+def modified_maps(head: HeadFluence, view: View, spectral: SpectralModel) -> Iterator[FilteredMap]:
     """Fluence maps of a view behind everything in the beam, each with its spectrum; what they release adds up.
 
     Parameters
     ----------
-    beam : Beam
-        A part from `by_wedge`.
-    view, machine, energy, pitch_mm
-        As for `fluence_map`.
+    head : HeadFluence
+        Of a part of a beam from `by_wedge`.
+    view : View
     spectral : SpectralModel
         Of the open beam.
+
+    Returns
+    -------
+    iterator of FilteredMap
+        Open ones on the head's device, those behind a plate on the host.
 
     Raises
     ------
     PlanError, MachineError
-        As `fluence_map` and `prepared`.
+        As `prepared`.
     """
-    fluence = fluence_map(beam, view, machine, energy, pitch_mm)
-    if not beam.accessories.wedges:
+    fluence = head.map(view)
+    if not head.beam.accessories.wedges:
         yield FilteredMap(fluence, spectral)
         return
-    (wedge,) = beam.accessories.wedges
-    yield from behind_plate(fluence, find_plate(wedge, beam, machine), wedge, machine, energy, spectral)
+    (wedge,) = head.beam.accessories.wedges
+    plate = find_plate(wedge, head.beam, head.machine)
+    fluence = replace(fluence, values=head.device.get(fluence.values))
+    yield from behind_plate(fluence, plate, wedge, head.machine, head.energy, spectral)

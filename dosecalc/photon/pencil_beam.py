@@ -16,6 +16,7 @@ from dosecalc.geometry.frames import bld_from_patient, source_patient_mm
 from dosecalc.machine.model import Energy, Machine
 from dosecalc.patient.model import Patient
 from dosecalc.photon.contamination import ElectronDose
+from dosecalc.photon.fluence import HeadFluence
 from dosecalc.photon.modifiers import modified_maps
 from dosecalc.photon.pencil_basis import (
     DEPTH_INDEX_PER_ROOT,
@@ -133,10 +134,11 @@ class PencilBeam:
             prepared = self._prepare(energy)
         dose = self.device.zeros(self.grid.shape, np.float32)
         electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
+        head = HeadFluence(beam, machine, energy, self.settings.fluence_pitch_mm, self.device)
         for n, view in enumerate(views):
             if cancelled():
                 raise Cancelled()
-            self._add_view(dose, electrons, beam, view, machine, prepared)
+            self._add_view(dose, electrons, head, view, prepared)
             progress((n + 1) / len(views), "pencil beams")
         result = self.device.get(dose)
         if energy.electrons is not None:
@@ -163,13 +165,10 @@ class PencilBeam:
         )
         return _Prepared(energy, spectral, water, self.device.put(self._density * share[self._material]), physics)
 
-    def _add_view(
-        self, dose: Any, electrons: Float32Array, beam: Beam, view: View, machine: Machine, prepared: _Prepared
-    ) -> None:
-        sad, energy = machine.sad_mm, prepared.energy
+    def _add_view(self, dose: Any, electrons: Float32Array, head: HeadFluence, view: View, prepared: _Prepared) -> None:
+        beam, sad, energy = head.beam, head.machine.sad_mm, prepared.energy
         with self.stopwatch.measure("fluence"):
-            pitch = self.settings.fluence_pitch_mm
-            parts = list(modified_maps(beam, view, machine, energy, pitch, prepared.spectral))
+            parts = list(modified_maps(head, view, prepared.spectral))
         rotation = bld_from_patient(view.gantry_deg, view.collimator_deg, view.couch_deg, beam.patient_position)
         source = source_patient_mm(view.isocentre_patient_mm, rotation, sad)
         reach = extent(self._corners, source, rotation, sad)
@@ -184,7 +183,8 @@ class PencilBeam:
         with self.stopwatch.measure("electrons"):
             for part in parts:
                 if part.spectral is prepared.spectral:
-                    self._electrons.add(electrons, part.fluence, energy, source, rotation, sad)
+                    on_host = replace(part.fluence, values=self.device.get(part.fluence.values))
+                    self._electrons.add(electrons, on_host, energy, source, rotation, sad)
 
     def _add_part(
         self,

@@ -13,7 +13,8 @@ from dosecalc.errors import MachineError, PlanError
 from dosecalc.machine.accessories import DynamicWedge, WedgePlate
 from dosecalc.machine.model import Energy, Machine, spectrum_nodes
 from dosecalc.photon.blocks import value_of
-from dosecalc.photon.fluence import FLUENCE_CUTOFF, FluenceMap
+from dosecalc.photon.field_box import FLUENCE_CUTOFF
+from dosecalc.photon.fluence import FluenceMap
 from dosecalc.photon.spectral import SpectralModel
 from dosecalc.photon.tables import attenuation_table
 from dosecalc.plan import Beam

@@ -117,35 +117,39 @@ def trilinear(values: Float32Array, index_zyx: FloatArray, outside: float) -> Fl
 
 def add_transmission(
     out: FloatArray,
-    along_mm: FloatArray,
+    edges_mm: FloatArray,
+    first_piece: IntArray,
     across_mm: FloatArray,
     jaw_along: FloatArray,
     jaw_across: FloatArray,
     jaw_transmission: FloatArray,
     pair_of_row: IntArray,
     closed: FloatArray,
-    leaf_start: FloatArray,
-    leaf_end: FloatArray,
+    leaves: FloatArray,
     tip_mm: FloatArray,
     tip_share: FloatArray,
-    weight: float,
+    weight: FloatArray,
 ) -> None:
-    """Add the mean transmission of jaws and leaves over one segment, in which everything moves linearly in meterset.
+    """Add the mean transmission of jaws and leaves over segments in which everything moves linearly in meterset.
 
     A point sees the product of four functions of meterset: of the jaws along and across the leaves, and of up to two
     layers of leaves. Each is piecewise constant, and the mean is that of the product, not the product of means. A jaw's
     function is its transmission while it covers the point, else 1. A layer's is, for each share of its tips, 1 where
     both leaf pairs of the row are open at the point, ``closed[., 1]`` where one is, ``closed[., 0]`` where none is.
+    A pixel's mean is that of its pieces, over each of which the middle stands for the mean.
 
     Parameters
     ----------
-    out : float64 [rows, columns]
+    out : float64 [rows, pixels]
         Changed in place.
-    along_mm : float64 [columns]
+    edges_mm : float64 [pieces + 1]
+        Edges of the pieces of pixels along the leaves, isocentre plane, BLD frame, ascending.
+    first_piece : int64 [pixels + 1]
+        First piece of each pixel, and the number of pieces.
     across_mm : float64 [rows]
-        Sample positions along and across the leaves, isocentre plane, BLD frame.
-    jaw_along, jaw_across : float64 [2, 2]
-        (lower, upper) edge at the start and the end of the segment, mm.
+        Places of the rows across the leaves.
+    jaw_along, jaw_across : float64 [segments, 2, 2]
+        (lower, upper) edge at the start and the end of each segment, mm.
     jaw_transmission : float64 [4]
         Of the lower and the upper jaw along the leaves, then across them.
     pair_of_row : int64 [layers, 2, rows]
@@ -153,11 +157,61 @@ def add_transmission(
         again); -1 for none, which counts as closed. 0 to 2 layers.
     closed : float64 [layers, 2, rows]
         Transmission where all leaves of the row cover the point, and where only one of two does.
-    leaf_start, leaf_end : float64 [layers, pairs, 2]
-        Lower and upper bank at the start and the end of the segment, mm.
+    leaves : float64 [segments, 2, layers, pairs, 2]
+        At the start and the end of each segment, lower and upper bank, mm.
     tip_mm, tip_share : float64 [layers, n]
         How far leaf ends are drawn back, and for which share of the ends' transmission.
-    weight : float
+    weight : float64 [segments]
+    """
+    ...
+
+
+def integral_image(out: FloatArray, values: FloatArray) -> None:
+    """Sum of all values below and left of each corner of the pixels.
+
+    Parameters
+    ----------
+    out : float64 [rows + 1, columns + 1]
+        Overwritten.
+    values : float64 [rows, columns]
+    """
+    ...
+
+
+def add_source_share(
+    out: FloatArray,
+    points: FloatArray,
+    jaw: FloatArray,
+    jaw_transmission: FloatArray,
+    pair_of_strip: IntArray,
+    transmission: FloatArray,
+    tips: FloatArray,
+    image: FloatArray,
+    weight: FloatArray,
+) -> None:
+    """Add which share of a Gaussian source points see along one axis, through a pair of jaws and layers of leaves.
+
+    An edge at m lies, for a point P, in front of the source's place ``image[., 0] P + image[., 1] m`` in units of its
+    standard deviation. What moves does so linearly in meterset; the mean over each segment is a closed form.
+
+    Parameters
+    ----------
+    out : float64 [strips, points]
+        Changed in place. A strip runs along the leaves between two of their sides.
+    points : float64 [points]
+        Along the leaves, isocentre plane, mm.
+    jaw : float64 [segments, 2, 2]
+        (lower, upper) edge along the leaves at the start and the end of each segment, mm.
+    jaw_transmission : float64 [2]
+        Of the lower and the upper jaw.
+    pair_of_strip : int64 [layers, strips]
+        -1 for none, which counts as closed. 0 to 2 layers.
+    transmission : float64 [layers, strips]
+    tips : float64 [segments, 2, layers, pairs, 2]
+        Leaf ends at the start and the end of each segment, lower and upper bank, mm.
+    image : float64 [2, 2]
+        Of jaws and of leaves: factors of the point and of the edge, 1/mm.
+    weight : float64 [segments]
     """
     ...
 
@@ -206,7 +260,7 @@ def add_terma(
         Integral image of the fluence map, in pixels.
     map_origin_mm : float64 [2]
         Lower outer corner (x, y) of the map at the isocentre plane, BLD frame.
-    cutoff : float
+    cutoff : float, or float64 [] on the device
         Fluence at or below this is not traced.
     mu_a, mu_b : float32 [energies]
         mu/rho of the basis materials times log2(e), cm2/g.

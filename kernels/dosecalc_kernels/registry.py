@@ -7,9 +7,8 @@ named backend is taken or fails with the reason; only ``auto`` chooses, a usable
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from dosecalc_kernels.cuda.launch import Launcher
 
 _LOG = logging.getLogger("dosecalc.device")
-#: more threads than this wait for each other, and for the interpreter's lock
-_MOST_HOST_WORKERS = 8
 #: kernels and classes of kernels by the name that they have in their module, which has the same name in cpu/ and cuda/
 KERNELS = {
     "add_transmission": "fluence",
+    "integral_image": "fluence",
+    "add_source_share": "source_share",
     "add_terma": "terma",
     "ConeTransport": "collapsed_cone",
     "ElectronTransport": "electron_transport",
@@ -76,11 +75,6 @@ class Backend:
         return scipy.fft if self.launcher is None else self.launcher.xp.fft
 
     @property
-    def host_workers(self) -> int:
-        """How many threads of the host should prepare what this backend takes; one if it takes all of them itself."""
-        return 1 if self.launcher is None else max(2, min(_MOST_HOST_WORKERS, os.cpu_count() or 1))
-
-    @property
     def compile_seconds(self) -> float:
         """What compiling kernels for this device has taken in this process; those of the CPU are timed apart."""
         return 0.0 if self.launcher is None else self.launcher.compile_seconds
@@ -126,6 +120,10 @@ class Backend:
     def get(self, array: Any) -> NDArray[Any]:
         """An array of this backend on the host."""
         return np.asarray(array) if self.launcher is None else self.launcher.get(array)
+
+    def kept_under(self, key: Hashable, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Arrays of this backend that a device keeps between requests, by a key of their content; else made anew."""
+        return make() if self.launcher is None else self.launcher.memory.keep(key, make)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Zeros for this backend's kernels."""

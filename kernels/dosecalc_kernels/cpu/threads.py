@@ -11,8 +11,9 @@ import numpy as np
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.cpu.contamination import add_contamination
-from dosecalc_kernels.cpu.fluence import add_transmission
+from dosecalc_kernels.cpu.fluence import add_transmission, integral_image
 from dosecalc_kernels.cpu.pencil_beam import add_pencil_dose, trace_fan
+from dosecalc_kernels.cpu.source_share import add_source_share
 from dosecalc_kernels.cpu.terma import add_terma
 
 
@@ -60,10 +61,15 @@ def warm_up() -> float:
         one.copy(), one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3), np.array([0.0, 0.0, 9.0]), np.eye(3),
         9.0, np.ones((2, 2)), np.zeros(2), 1.0, 1.0, 1.0, 8.0,
     )  # fmt: skip
-    edges, leaves = np.zeros((2, 2)), np.zeros((1, 1, 2))
+    square, jaws, leaves = np.zeros((2, 2)), np.zeros((1, 2, 2)), np.zeros((1, 2, 1, 1, 2))
     add_transmission(
-        edges.copy(), np.zeros(2), np.zeros(2), edges, edges, np.zeros(4), np.zeros((1, 2, 2), np.int64),
-        np.zeros((1, 2, 2)), leaves, leaves, np.zeros((1, 1)), np.ones((1, 1)), 1.0,
+        square.copy(), np.arange(3.0), np.arange(3), np.zeros(2), jaws, jaws, np.zeros(4),
+        np.zeros((1, 2, 2), np.int64), np.zeros((1, 2, 2)), leaves, np.zeros((1, 1)), np.ones((1, 1)), np.ones(1),
+    )  # fmt: skip
+    integral_image(np.zeros((3, 3)), square)
+    add_source_share(
+        square.copy(), np.zeros(2), jaws, np.zeros(2), np.zeros((1, 2), np.int64), np.zeros((1, 2)), leaves, square,
+        np.ones(1),
     )  # fmt: skip
     fan, tables = np.zeros((2, 2, 2, 4), np.float32), np.zeros((2, 2, 8), np.float32)
     view = (np.zeros(3), np.ones(3), np.array([0.0, 0.0, 9.0]), np.eye(3), 9.0)

@@ -146,13 +146,13 @@ extern "C" __global__ void __launch_bounds__(256) march(
     }
 }
 
-// sum [voxels] = the lanes' doses in their order
-extern "C" __global__ void sum_lanes(const float* __restrict__ dose, float* __restrict__ sum, i64 voxels, int lanes)
+// sum [voxels] += the lanes' doses, one after the other
+extern "C" __global__ void add_lanes(const float* __restrict__ dose, float* __restrict__ sum, i64 voxels, int lanes)
 {
     const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= voxels)
         return;
-    float total = 0.0f;
+    float total = sum[i];
     for (int lane = 0; lane < lanes; ++lane)
         total += dose[lane * voxels + i];
     sum[i] = total;

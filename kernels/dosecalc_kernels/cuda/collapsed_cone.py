@@ -4,7 +4,8 @@ Lines of one cone touch every voxel at most once, so a launch that has one cone 
 device, several cones run at the same time, each into a dose of its own (a lane); the doses are added in their order.
 The number of lanes follows from the volume alone, so that the bits of a dose depend neither on the device nor on the
 geometry of launches. In a large volume the cones of a launch cross its planes along the same axis and in the same
-direction: what they read they share in the cache.
+direction: what they read they share in the cache. Where memory is scarce, lanes are swept in passes, some at a time:
+each voxel's dose is the same sum in the same order, so the bits do not depend on the passes either.
 
 Nothing is swept before the first plane in which energy is released, nor along lines that pass it all: the result is
 the same. Memory traffic per voxel and cone, if no cache held anything: density and its reciprocal 8 bytes, kerma and
@@ -13,7 +14,6 @@ scerma 8, dose 4 read and 4 written.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dosecalc_kernels.cuda.launch import DeviceArray, Launcher
 from dosecalc_kernels.cuda.lines import BACKWARDS, LINE_SHEETS, LINES, Lines, lines_through
+from dosecalc_kernels.cuda.memory import digest
 from dosecalc_kernels.cuda.source import Source
 
 _SOURCE = Source("collapsed_cone")
@@ -45,24 +46,48 @@ class ConeTransport:
     ----------
     launcher : Launcher
     density : float32 [z, y, x]
-        Relative to water (g/cm3). What is made of one that lies on the host is kept on the device, by its content.
+        Relative to water (g/cm3).
     spacing_cm : (dx, dy, dz)
+    key : str, optional
+        Name of the density's content, under which what is made of it is kept on the device. By default that of a
+        density on the host is found, and nothing is kept of one on the device.
+    passes : int
+        How often the volume is swept, with so many times fewer lanes: takes less memory and more time.
     """
 
-    def __init__(self, launcher: Launcher, density: Any, spacing_cm: tuple[float, float, float]) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        density: Any,
+        spacing_cm: tuple[float, float, float],
+        key: str = "",
+        passes: int = 1,
+    ) -> None:
         self.shape: tuple[int, int, int] = density.shape
         self.spacing_cm = spacing_cm
         self._launcher = launcher
-        key = None if launcher.is_device_array(density) else _digest(density)
+        if not key and not launcher.is_device_array(density):
+            key = digest(np.ascontiguousarray(density, np.float32))
         # rows along x serve the directions whose largest component is along z or y; the others need rows along y
         self._layouts = tuple(_Layout(launcher, density, order, key) for order in ((0, 1, 2), (2, 0, 1)))
+        voxels = int(np.prod(self.shape))
+        lanes = _lanes_at_once(voxels, passes)
+        room = _Room(
+            launcher.empty((voxels, 2), np.float32),
+            launcher.empty((lanes, voxels), np.float32),
+            launcher.empty((lanes, max(layout.rows for layout in self._layouts), 16), np.float32),
+        )
+        for layout in self._layouts:
+            layout.room = room
         self._bounds: NDArray[np.int64] | None = None
+        self._loaded: tuple[DeviceArray, DeviceArray] | None = None
 
     def load(self, kerma: Any, scerma: Any) -> None:
-        """Set what is released per mass, float32 [z, y, x]; the dose is cleared."""
+        """Set what is released per mass, float32 [z, y, x], read while sweeping; the dose is cleared."""
         kerma, scerma = (self._launcher.put(a, np.float32) for a in (kerma, scerma))
         for layout in self._layouts:
-            layout.load(kerma, scerma)
+            layout.clear()
+        self._loaded = kerma, scerma
         self._bounds = _bounds(self._launcher, (kerma != 0) | (scerma != 0))
 
     def sweep(
@@ -74,7 +99,7 @@ class ConeTransport:
         max_tilt: float,
     ) -> Iterator[int]:
         """Add the dose along cones, some at a time; yields how many were launched. See the CPU's for the arguments."""
-        if self._bounds is None:
+        if self._bounds is None or self._loaded is None:
             yield len(directions)
             return
         lines = lines_through(directions, self.shape, self.spacing_cm, self._bounds)
@@ -87,9 +112,8 @@ class ConeTransport:
             members = members[np.lexsort([lines.whole[members, BACKWARDS], lines.axes[members, 0]])]
             mine = lines.of(members)
             tables = layout.tables(mine, rates[members], amplitudes[members], projection)
-            for first, last in _batches(mine, layout.lanes):
-                layout.march(tables, first, last, max_tilt)
-                done += last - first
+            for n in layout.sweep(mine, tables, self._loaded, max_tilt):
+                done += n
                 yield done
 
     def dose(self) -> DeviceArray:
@@ -97,16 +121,22 @@ class ConeTransport:
         return self._layouts[0].dose() + self._layouts[1].dose()
 
 
-def bytes_needed(shape: tuple[int, int, int]) -> int:
+def bytes_needed(shape: tuple[int, int, int], passes: int = 1) -> int:
     """Device memory that a `ConeTransport` takes, with the kerma, the scerma and the dose that it is given."""
     nz, ny, nx = shape
-    voxels, lanes = nz * ny * nx, _lanes_of(nz * ny * nx)
-    # per layout density and reciprocal, kerma and scerma, lanes, two temporaries; then density, kerma, scerma, dose
-    return voxels * (2 * (8 + 8 + 4 * lanes + 8) + 4 * 4) + (nz * ny + nx * nz) * (lanes * 64 + 8)
+    voxels = nz * ny * nx
+    lanes, rows = _lanes_at_once(voxels, passes), max(nz * ny, nx * nz)
+    # per layout density and its reciprocal, and a dose; kerma and scerma side by side, lanes, temporaries; then
+    # density, kerma, scerma, dose
+    return voxels * (2 * (8 + 4) + 8 + 4 * lanes + 8 + 4 * 4) + rows * (lanes * 64 + 2 * 8)
 
 
 def _lanes_of(voxels: int) -> int:
     return LANES if voxels > _SMALL_VOXELS else LANES_OF_SMALL
+
+
+def _lanes_at_once(voxels: int, passes: int) -> int:
+    return -(-_lanes_of(voxels) // passes)
 
 
 def _batches(lines: Lines, lanes: int) -> Iterator[tuple[int, int]]:
@@ -129,29 +159,63 @@ def _bounds(launcher: Launcher, some: DeviceArray) -> NDArray[np.int64] | None:
     return np.array(out)
 
 
+class _Room(NamedTuple):
+    """What layouts work in, one after the other.
+
+    Parameters
+    ----------
+    released : float32 [voxels, 2]
+        Kerma and scerma.
+    lanes : float32 [lanes, voxels]
+    terms : float32 [lanes, rows, 16]
+    """
+
+    released: DeviceArray
+    lanes: DeviceArray
+    terms: DeviceArray
+
+
 class _Layout:
     """The volumes in one order of axes."""
 
-    def __init__(self, launcher: Launcher, density: Any, order: tuple[int, int, int], key: str | None) -> None:
+    room: _Room
+
+    def __init__(self, launcher: Launcher, density: Any, order: tuple[int, int, int], key: str) -> None:
         self._launcher = launcher
         self._order = order
         n0, n1, self._row_length = (density.shape[a] for a in order)
         self._turned_shape = (n0, n1, self._row_length)
-        self._rows = n0 * n1
+        self.rows = n0 * n1
+        self._voxels = self.rows * self._row_length
 
         def make() -> tuple[DeviceArray, DeviceArray]:
             return _matter(launcher, launcher.put(density, np.float32).transpose(order))
 
-        self._matter, self._row_ends = make() if key is None else launcher.memory.keep((key, order), make)
-        self._released = launcher.empty((*self._turned_shape, 2), np.float32)
-        self.lanes = _lanes_of(self._rows * self._row_length)
-        self._lanes = launcher.empty((self.lanes, *self._turned_shape), np.float32)
-        self._terms = launcher.empty((self.lanes, self._rows, 16), np.float32)
+        self._matter, self._row_ends = launcher.memory.keep((key, "matter", order), make) if key else make()
+        self._dose = launcher.empty(self._turned_shape, np.float32)
 
-    def load(self, kerma: DeviceArray, scerma: DeviceArray) -> None:
-        self._released[..., 0] = kerma.transpose(self._order)
-        self._released[..., 1] = scerma.transpose(self._order)
-        self._lanes[...] = 0
+    def clear(self) -> None:
+        """Set the dose to zero."""
+        self._dose[...] = 0
+
+    def sweep(
+        self, lines: Lines, tables: _Tables, released: tuple[DeviceArray, DeviceArray], max_tilt: float
+    ) -> Iterator[int]:
+        """Add the dose along cones of this layout; yields how many each launch had."""
+        for n, values in enumerate(released):
+            self.room.released.reshape(*self._turned_shape, 2)[..., n] = values.transpose(self._order)
+        lanes, at_once = _lanes_of(self._voxels), len(self.room.lanes)
+        for lane in range(0, lanes, at_once):
+            self.room.lanes[...] = 0
+            for first, last in _batches(lines, lanes):
+                begin, end = first + lane, min(first + lane + at_once, last)
+                if begin < end:
+                    self._march(tables, begin, end, max_tilt)
+                    yield end - begin
+            self._launcher.over(
+                _SOURCE, "add_lanes", self._voxels,
+                [self.room.lanes, self._dose, self._voxels, min(at_once, lanes - lane)],
+            )  # fmt: skip
 
     def tables(
         self,
@@ -170,14 +234,14 @@ class _Layout:
             put(amplitudes.transpose(0, 2, 1), np.float64), put(turned, np.float64),
         )  # fmt: skip
 
-    def march(self, tables: _Tables, first: int, last: int, max_tilt: float) -> None:
+    def _march(self, tables: _Tables, first: int, last: int, max_tilt: float) -> None:
         """Sweep the cones from ``first`` to ``last``, one per lane."""
         n = last - first
         whole = tables.whole[first:last]
         self._launcher.over(
-            _SOURCE, "row_terms", n * self._rows,
+            _SOURCE, "row_terms", n * self.rows,
             [whole, tables.amplitudes[first:last], tables.projections[first:last],
-             self._row_ends, self._terms, self._rows, n, max_tilt],
+             self._row_ends, self.room.terms, self.rows, n, max_tilt],
             block=128,
         )  # fmt: skip
         block = self._launcher.threads(256)
@@ -186,16 +250,13 @@ class _Layout:
         )
         self._launcher.launch(
             _SOURCE, "march", (n * -(-lines // block),), (block,),
-            [self._matter, self._released, self._terms, tables.shifts[first:last], whole, tables.real[first:last],
-             self._lanes, n, self._rows, self._row_length, tables.shifts.shape[1]],
+            [self._matter, self.room.released, self.room.terms, tables.shifts[first:last], whole,
+             tables.real[first:last], self.room.lanes, n, self.rows, self._row_length, tables.shifts.shape[1]],
         )  # fmt: skip
 
     def dose(self) -> DeviceArray:
-        """The lanes' dose, [z, y, x]."""
-        voxels = self._rows * self._row_length
-        total = self._launcher.empty(self._turned_shape, np.float32)
-        self._launcher.over(_SOURCE, "sum_lanes", voxels, [self._lanes, total, voxels, self.lanes])
-        return total.transpose(tuple(np.argsort(self._order).tolist()))
+        """The dose of all lanes, [z, y, x]."""
+        return self._dose.transpose(tuple(np.argsort(self._order).tolist()))
 
 
 class _Tables(NamedTuple):
@@ -207,12 +268,6 @@ class _Tables(NamedTuple):
     shifts: DeviceArray
     amplitudes: DeviceArray
     projections: DeviceArray
-
-
-def _digest(density: NDArray[np.float32]) -> str:
-    found = hashlib.blake2b(repr(density.shape).encode(), digest_size=16)
-    found.update(np.ascontiguousarray(density, np.float32).data)
-    return found.hexdigest()
 
 
 def _matter(launcher: Launcher, turned: DeviceArray) -> tuple[DeviceArray, DeviceArray]:

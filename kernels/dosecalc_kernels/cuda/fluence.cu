@@ -1,5 +1,5 @@
 // Mean transmission of moving jaws and leaves. Contract: "add_transmission"; the method stands in cpu/fluence.py. A
-// thread for each point. The terms of the piecewise constant functions lie in local memory.
+// thread for each pixel. The terms of the piecewise constant functions lie in local memory.
 #include "common.cuh"
 
 #ifndef MAX_TIPS // edges that a leaf end is made of
@@ -92,6 +92,27 @@ __device__ int leaf_terms(
     return n;
 }
 
+// What a point sees of a layer in the mean: leaf_terms summed up, where nothing else moves.
+__device__ double mean_of_layer(
+    double p, i64 pair, i64 neighbour, double both_closed, double one_closed, const double* start, const double* end,
+    const double* tip_mm, const double* tip_share, int tips)
+{
+    double total = both_closed;
+    for (int k = 0; k < tips; ++k) {
+        double a0, a1, b0, b1;
+        opened(a0, a1, p, pair, start, end, tip_mm[k]);
+        if (neighbour == pair) {
+            total += tip_share[k] * (1.0 - both_closed) * (a1 - a0);
+            continue;
+        }
+        opened(b0, b1, p, neighbour, start, end, tip_mm[k]);
+        const double both = max(min(a1, b1) - max(a0, b0), 0.0);
+        total += tip_share[k] * (one_closed - both_closed) * ((a1 - a0) + (b1 - b0));
+        total += tip_share[k] * (1.0 - 2.0 * one_closed + both_closed) * both;
+    }
+    return total;
+}
+
 // Integral over the segment of the product of four sums of terms.
 __device__ double mean_of_product(
     const Term* x, int n_x, const Term* y, int n_y, const Term* first, int n_first, const Term* second, int n_second)
@@ -117,31 +138,117 @@ __device__ double mean_of_product(
     return total;
 }
 
+// Whether an edge that moves between p and q never comes into [a, b].
+__device__ __forceinline__ bool beside(double p, double q, double low_margin, double high_margin, double a, double b)
+{
+    return max(p, q) + high_margin < a || min(p, q) - low_margin > b;
+}
+
+// Whether no end of a leaf pair, however far drawn back, comes into [a, b].
+__device__ __forceinline__ bool ends_beside(
+    double a, double b, i64 pair, const double* start, const double* end, double least_tip, double most_tip)
+{
+    if (pair < 0)
+        return true;
+    return beside(start[2 * pair], end[2 * pair], most_tip, -least_tip, a, b) &&
+           beside(start[2 * pair + 1], end[2 * pair + 1], -least_tip, most_tip, a, b);
+}
+
 extern "C" __global__ void add_transmission(
-    double* out, const double* __restrict__ along, const double* __restrict__ across, int columns, int rows,
-    const double* __restrict__ jaw_along, const double* __restrict__ jaw_across,
-    const double* __restrict__ jaw_transmission, const i64* __restrict__ pair_of_row,
-    const double* __restrict__ closed, const double* __restrict__ leaf_start, const double* __restrict__ leaf_end,
-    int pairs, const double* __restrict__ tip_mm, const double* __restrict__ tip_share, int layers, int tips,
-    double weight)
+    double* out, const double* __restrict__ edges, const i64* __restrict__ first_piece,
+    const double* __restrict__ across, int pixels, int rows, const double* __restrict__ jaw_along,
+    const double* __restrict__ jaw_across, const double* __restrict__ jaw_transmission,
+    const i64* __restrict__ pair_of_row, const double* __restrict__ closed, const double* __restrict__ leaves, int pairs,
+    const double* __restrict__ tip_mm, const double* __restrict__ tip_share, int layers, int tips,
+    const double* __restrict__ weight, int segments)
 {
     const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= i64(columns) * rows)
+    if (i >= i64(pixels) * rows)
         return;
-    const int iy = int(i / columns), ix = int(i - i64(iy) * columns);
-    Term x[5], y[5], leaves[2][3 * MAX_TIPS + 1];
-    const int n_y = jaw_terms(y, across[iy], jaw_across, jaw_transmission[2], jaw_transmission[3]);
-    const int n_x = jaw_terms(x, along[ix], jaw_along, jaw_transmission[0], jaw_transmission[1]);
-    int n_leaf[2];
-    for (int layer = 0; layer < 2; ++layer) {
-        n_leaf[layer] = start_terms(leaves[layer], 1.0);
-        if (layer >= layers)
-            continue;
-        const i64 own = i64(2 * layer) * rows + iy, next = i64(2 * layer + 1) * rows + iy;
-        const i64 first_leaf = i64(layer) * pairs * 2;
-        n_leaf[layer] = leaf_terms(
-            leaves[layer], along[ix], pair_of_row[own], pair_of_row[next], closed[own], closed[next],
-            leaf_start + first_leaf, leaf_end + first_leaf, tip_mm + layer * tips, tip_share + layer * tips, tips);
+    const int iy = int(i / pixels), ix = int(i - i64(iy) * pixels);
+    const i64 first = first_piece[ix], last = first_piece[ix + 1];
+    const double a = edges[first], b = edges[last];
+    i64 pair[2][2];
+    double shut[2][2], least_tip[2], most_tip[2];
+    for (int layer = 0; layer < layers; ++layer) {
+        for (int k = 0; k < 2; ++k) {
+            pair[layer][k] = pair_of_row[i64(2 * layer + k) * rows + iy];
+            shut[layer][k] = closed[i64(2 * layer + k) * rows + iy];
+        }
+        least_tip[layer] = most_tip[layer] = tip_mm[layer * tips];
+        for (int k = 1; k < tips; ++k) {
+            least_tip[layer] = min(least_tip[layer], tip_mm[layer * tips + k]);
+            most_tip[layer] = max(most_tip[layer], tip_mm[layer * tips + k]);
+        }
     }
-    out[i] += weight * mean_of_product(x, n_x, y, n_y, leaves[0], n_leaf[0], leaves[1], n_leaf[1]);
+    const i64 bank = i64(pairs) * 2; // leaf ends of one layer
+    double total = out[i];
+    for (int s = 0; s < segments; ++s) {
+        const double* jaw = jaw_along + 4 * s;
+        const double* start = leaves + i64(2 * s) * layers * bank;
+        const double* end = start + layers * bank;
+        // where no edge passes, one sample says all
+        bool even = beside(jaw[0], jaw[2], 0.0, 0.0, a, b) && beside(jaw[1], jaw[3], 0.0, 0.0, a, b);
+        for (int layer = 0; layer < layers; ++layer)
+            for (int k = 0; k < 2; ++k)
+                even = even && ends_beside(a, b, pair[layer][k], start + layer * bank, end + layer * bank,
+                                           least_tip[layer], most_tip[layer]);
+        Term x[5], y[5], of_leaves[2][3 * MAX_TIPS + 1];
+        const int n_y = jaw_terms(y, across[iy], jaw_across + 4 * s, jaw_transmission[2], jaw_transmission[3]);
+        const int pieces = even ? 1 : int(last - first);
+        double seen = 0.0;
+        for (int k = 0; k < pieces; ++k) {
+            const double low = even ? a : edges[first + k], high = even ? b : edges[first + k + 1];
+            const double p = 0.5 * (low + high);
+            const int n_x = jaw_terms(x, p, jaw, jaw_transmission[0], jaw_transmission[1]);
+            if (layers == 1 && n_x == 1 && n_y == 1) {
+                seen += (high - low) / (b - a) * (x[0].value * y[0].value *
+                        mean_of_layer(p, pair[0][0], pair[0][1], shut[0][0], shut[0][1], start, end, tip_mm, tip_share,
+                                      tips));
+                continue;
+            }
+            int n_leaf[2];
+            for (int layer = 0; layer < 2; ++layer) {
+                n_leaf[layer] = start_terms(of_leaves[layer], 1.0);
+                if (layer < layers)
+                    n_leaf[layer] = leaf_terms(
+                        of_leaves[layer], p, pair[layer][0], pair[layer][1], shut[layer][0], shut[layer][1],
+                        start + layer * bank, end + layer * bank, tip_mm + layer * tips, tip_share + layer * tips, tips);
+            }
+            seen += (high - low) / (b - a) *
+                    mean_of_product(x, n_x, y, n_y, of_leaves[0], n_leaf[0], of_leaves[1], n_leaf[1]);
+        }
+        total += weight[s] * seen;
+    }
+    out[i] = total;
+}
+
+// Sums along the rows, beside and below a border of zeros.
+extern "C" __global__ void integrate_rows(double* out, const double* __restrict__ values, int rows, int columns)
+{
+    const i64 iy = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (iy > rows)
+        return;
+    double* row = out + iy * (columns + 1);
+    const double* of = values + (iy - 1) * columns;
+    row[0] = 0.0;
+    double sum = 0.0;
+    for (int ix = 0; ix < columns; ++ix) {
+        if (iy > 0)
+            sum += of[ix];
+        row[ix + 1] = sum;
+    }
+}
+
+// Sums of the rows below each.
+extern "C" __global__ void integrate_columns(double* out, int rows, int columns)
+{
+    const i64 ix = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (ix > columns)
+        return;
+    double sum = 0.0;
+    for (i64 iy = 1; iy <= rows; ++iy) {
+        sum += out[iy * (columns + 1) + ix];
+        out[iy * (columns + 1) + ix] = sum;
+    }
 }

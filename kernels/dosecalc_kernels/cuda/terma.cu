@@ -10,11 +10,10 @@
 #define SAD 18
 #define MAP_ORIGIN 19
 #define PITCH 21
-#define CUTOFF 22
-#define SOFTENING 23
-#define HALF_X 26
-#define HALF_Y 27
-#define PARTS 28
+#define SOFTENING 22
+#define HALF_X 25
+#define HALF_Y 26
+#define PARTS 27
 
 __device__ __forceinline__ double integral_at(const double* integral, int rows, int columns, double x, double y)
 {
@@ -114,9 +113,9 @@ __device__ void path(
 extern "C" __global__ void __launch_bounds__(256) add_terma(
     float* kerma, float* scerma, const float* __restrict__ basis_a, const float* __restrict__ basis_b,
     const short* __restrict__ release_index, int nz, int ny, int nx, const double* __restrict__ geometry,
-    const double* __restrict__ integral, int rows, int columns, const float* __restrict__ mu_a,
-    const float* __restrict__ mu_b, const float* __restrict__ release_kerma, const float* __restrict__ release_scerma,
-    int energies)
+    const double* __restrict__ integral, int rows, int columns, const double* __restrict__ cutoff,
+    const float* __restrict__ mu_a, const float* __restrict__ mu_b, const float* __restrict__ release_kerma,
+    const float* __restrict__ release_scerma, int energies)
 {
     const i64 voxel = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (voxel >= i64(nz) * ny * nx)
@@ -146,7 +145,7 @@ extern "C" __global__ void __launch_bounds__(256) add_terma(
             g[HALF_Y] * scale);
     }
     fluence /= parts;
-    if (fluence <= g[CUTOFF])
+    if (fluence <= *cutoff)
         return;
     double a, b;
     path(basis_a, basis_b, nz, ny, nx, g, ex, ey, ez, a, b);

@@ -28,7 +28,7 @@ def add_terma(
     integral: Any,
     map_origin_mm: NDArray[np.float64],
     map_pitch_mm: float,
-    cutoff: float,
+    cutoff: Any,
     mu_a: Any,
     mu_b: Any,
     release_kerma: Any,
@@ -40,7 +40,7 @@ def add_terma(
     parts, half = _footprint(bld_from_grid, spacing_mm)
     geometry = np.concatenate(
         [origin_mm, spacing_mm, source_mm, np.ravel(bld_from_grid), [sad_mm], map_origin_mm,
-         [map_pitch_mm, cutoff], softening, half, [len(parts)], parts.ravel()]
+         [map_pitch_mm], softening, half, [len(parts)], parts.ravel()]
     )  # fmt: skip
     nz, ny, nx = basis_a.shape
     rows, columns = integral.shape
@@ -48,7 +48,7 @@ def add_terma(
         launcher.over(
             _SOURCE, "add_terma", nz * ny * nx,
             [k, s, put(basis_a, np.float32), put(basis_b, np.float32), put(release_index, np.int16), nz, ny, nx,
-             put(geometry, np.float64), put(integral, np.float64), rows, columns,
+             put(geometry, np.float64), put(integral, np.float64), rows, columns, put(cutoff, np.float64).reshape(1),
              put(mu_a, np.float32), put(mu_b, np.float32),
              put(release_kerma, np.float32), put(release_scerma, np.float32), len(mu_a)],
         )  # fmt: skip
