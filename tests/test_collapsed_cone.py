@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from builders_engine import bare_machine
 from numpy.testing import assert_allclose
-from oracle import cone_sweep, radiological_path
+from oracle import cone_sweep
 
 from dosecalc.machine.model import spectrum_nodes
 from dosecalc.photon.cones import TILT_TERMS, build_cones
@@ -13,7 +13,6 @@ from dosecalc.photon.kernel import collision_fraction, poly_kernel
 from dosecalc.photon.tables import point_kernels
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.cpu.fast_math import LOG2E, one_minus_exp2_minus
-from dosecalc_kernels.cpu.terma import _path
 
 NO_TILT = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
 
@@ -158,21 +157,6 @@ def test_collision_fraction_is_mu_en_over_mu():
     # the kernels' own mu: without coherent scattering, as they were made
     mu = np.exp(np.interp(np.log(energies), np.log(kernels.energies_mev), np.log(kernels.mu)))
     assert_allclose(collision_fraction(energies) * mu, list(nist.values()), rtol=3e-3)
-
-
-def test_ray_tracing_agrees_with_dense_sampling():
-    rng = np.random.default_rng(3)
-    density = rng.uniform(0, 2, (12, 14, 10)).astype(np.float32)
-    origin, spacing = np.array([-20.0, -30.0, 5.0]), np.array([4.0, 3.0, 5.0])
-    source = np.array([37.0, -900.0, 120.0])
-    for _ in range(20):
-        point = origin + rng.uniform(-0.4, [9.4, 13.4, 11.4]) * spacing
-        a, b = _path(density, 2 * density, *source, *point, *origin, *spacing)
-        expected = radiological_path(density, origin, spacing, source, point, 200_000)
-        # the midpoint sum misplaces each of about 30 boundaries by up to half a sample (2.3 um), where density changes
-        # by about 1 g/cm3: 6e-4 g/cm2 as a standard deviation; five of them
-        assert a == pytest.approx(expected, abs=3e-3)
-        assert b == pytest.approx(2 * a, rel=1e-12)
 
 
 def test_bits_do_not_depend_on_threads(cones):

@@ -8,6 +8,7 @@ import numpy as np
 from numba import float32, njit, prange
 
 from dosecalc_kernels.cpu.fast_math import one_minus_exp2_minus
+from dosecalc_kernels.cpu.rays import LANES, scratch, side_by_side, trace_pairs
 
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
@@ -83,65 +84,6 @@ def _footprint(bld_from_grid, spacing_mm):
     return parts[:n], math.sqrt(half_x), math.sqrt(half_y)
 
 
-@njit(inline="always")
-def _first_crossing(source, delta, origin, spacing, n):
-    """Entry and exit parameters of the segment source + t delta, t in [0, 1], for one axis of the box."""
-    lo = (origin - 0.5 * spacing - source) / delta if delta != 0 else -np.inf
-    hi = (origin + (n - 0.5) * spacing - source) / delta if delta != 0 else np.inf
-    if delta == 0 and not (origin - 0.5 * spacing <= source <= origin + (n - 0.5) * spacing):
-        return 1.0, 0.0
-    return min(lo, hi), max(lo, hi)
-
-
-@njit(error_model="numpy")
-def _path(basis_a, basis_b, sx, sy, sz, px, py, pz, ox, oy, oz, dx, dy, dz):
-    """Line integrals (g/cm2) of two densities from source to point, voxel by voxel (Amanatides and Woo 1987)."""
-    nz, ny, nx = basis_a.shape
-    ex, ey, ez = px - sx, py - sy, pz - sz
-    length_cm = math.sqrt(ex * ex + ey * ey + ez * ez) / 10.0
-    a0, a1 = _first_crossing(sx, ex, ox, dx, nx)
-    b0, b1 = _first_crossing(sy, ey, oy, dy, ny)
-    c0, c1 = _first_crossing(sz, ez, oz, dz, nz)
-    t = max(0.0, a0, b0, c0)
-    t_end = min(1.0, a1, b1, c1)
-    if t_end <= t:
-        return 0.0, 0.0
-    # a hair inside, so that the first voxel is the one that the ray enters
-    te = t + 1e-9
-    ix = min(max(math.floor((sx + te * ex - ox) / dx + 0.5), 0), nx - 1)
-    iy = min(max(math.floor((sy + te * ey - oy) / dy + 0.5), 0), ny - 1)
-    iz = min(max(math.floor((sz + te * ez - oz) / dz + 0.5), 0), nz - 1)
-    step_x, step_y, step_z = (1 if ex > 0 else -1), (1 if ey > 0 else -1), (1 if ez > 0 else -1)
-    delta_x = abs(dx / ex) if ex != 0 else np.inf
-    delta_y = abs(dy / ey) if ey != 0 else np.inf
-    delta_z = abs(dz / ez) if ez != 0 else np.inf
-    next_x = (ox + (ix + 0.5 * step_x) * dx - sx) / ex if ex != 0 else np.inf
-    next_y = (oy + (iy + 0.5 * step_y) * dy - sy) / ey if ey != 0 else np.inf
-    next_z = (oz + (iz + 0.5 * step_z) * dz - sz) / ez if ez != 0 else np.inf
-    path_a = path_b = 0.0
-    while t < t_end:
-        t_next = min(next_x, next_y, next_z, t_end)
-        path_a += (t_next - t) * basis_a[iz, iy, ix]
-        path_b += (t_next - t) * basis_b[iz, iy, ix]
-        t = t_next
-        if next_x <= t:
-            ix += step_x
-            next_x += delta_x
-            if ix < 0 or ix >= nx:
-                break
-        if next_y <= t:
-            iy += step_y
-            next_y += delta_y
-            if iy < 0 or iy >= ny:
-                break
-        if next_z <= t:
-            iz += step_z
-            next_z += delta_z
-            if iz < 0 or iz >= nz:
-                break
-    return path_a * length_cm, path_b * length_cm
-
-
 @njit(fastmath=_FASTMATH, error_model="numpy")
 def _spectral_sum(path_a, path_b, mu_a, mu_b, release_kerma, release_scerma):
     kerma = float32(0)
@@ -160,43 +102,69 @@ def add_terma(
     mu_a, mu_b, release_kerma, release_scerma, softening,
 ):  # fmt: skip
     """Add what one fluence map releases. See the contract for shapes and units."""
-    nz, ny, nx = basis_a.shape
+    shape = basis_a.shape
+    pairs = side_by_side(basis_a, basis_b)
+    footprint = _footprint(bld_from_grid, spacing_mm)
+    for row in prange(shape[0] * shape[1]):
+        iz = row // shape[1]
+        iy = row - iz * shape[1]
+        place = np.empty((shape[2], 3))  # of the voxels with fluence
+        which, fluence, theta = np.empty(shape[2], np.int64), np.empty(shape[2]), np.empty(shape[2])
+        n = _fluence_of_row(
+            which, place, fluence, theta, release_index[iz, iy], iy, iz, origin_mm, spacing_mm, source_mm,
+            bld_from_grid, sad_mm, integral, map_origin_mm, map_pitch_mm, cutoff, footprint,
+        )  # fmt: skip
+        ways, cells, means = scratch()
+        for first in range(0, n, LANES):
+            stop = min(first + LANES, n)
+            trace_pairs(pairs, shape, origin_mm, spacing_mm, source_mm, place[first:stop], ways, cells, means)
+            for m in range(first, stop):
+                ix, t = which[m], theta[m]
+                ex, ey, ez = place[m, 0] - source_mm[0], place[m, 1] - source_mm[1], place[m, 2] - source_mm[2]
+                square = ex * ex + ey * ey + ez * ez
+                # softer off the axis; cm, as attenuation is
+                path = 0.1 * math.sqrt(square) * (1.0 + t * (softening[0] + t * (softening[1] + t * softening[2])))
+                r = release_index[iz, iy, ix]
+                a, b = float32(means[0, m - first] * path), float32(means[1, m - first] * path)
+                k, s = _spectral_sum(a, b, mu_a, mu_b, release_kerma[r], release_scerma[r])
+                # the map is relative to isotropic emission, so it falls with the square of the true distance
+                weight = float32(fluence[m] * sad_mm * sad_mm / square)
+                kerma[iz, iy, ix] += weight * k
+                scerma[iz, iy, ix] += weight * s
+
+
+@njit(error_model="numpy")
+def _fluence_of_row(
+    which, place, fluence, theta, release_index, iy, iz, origin_mm, spacing_mm, source_mm,
+    bld_from_grid, sad_mm, integral, map_origin_mm, map_pitch_mm, cutoff, footprint,
+):  # fmt: skip
+    """The voxels of a row that have fluence: index, place (mm), fluence, angle off the axis (degrees); their number."""
+    parts, half_x, half_y = footprint
     corners_y, corners_x = integral.shape
-    ox, oy, oz = origin_mm
-    dx, dy, dz = spacing_mm
-    parts, half_x, half_y = _footprint(bld_from_grid, spacing_mm)
     reach_x, reach_y = np.abs(parts[:, 0]).max() + half_x, np.abs(parts[:, 1]).max() + half_y
-    for row in prange(nz * ny):
-        iz = row // ny
-        iy = row - iz * ny
-        pz = oz + iz * dz
-        py = oy + iy * dy
-        for ix in range(nx):
-            r = release_index[iz, iy, ix]
-            if r < 0:
-                continue
-            px = ox + ix * dx
-            ex, ey, ez = px - source_mm[0], py - source_mm[1], pz - source_mm[2]
-            depth = -(bld_from_grid[2, 0] * ex + bld_from_grid[2, 1] * ey + bld_from_grid[2, 2] * ez)
-            if depth <= 0.0:
-                continue
-            scale = sad_mm / depth
-            x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * ey + bld_from_grid[0, 2] * ez) * scale
-            y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * ey + bld_from_grid[1, 2] * ez) * scale
-            pixels = scale / map_pitch_mm
-            column, line = (x - map_origin_mm[0]) / map_pitch_mm, (y - map_origin_mm[1]) / map_pitch_mm
-            if _beside(column, reach_x * pixels, corners_x) or _beside(line, reach_y * pixels, corners_y):
-                continue
-            fluence = _map_sum(integral, column, line, parts, pixels, half_x * pixels, half_y * pixels)
-            fluence /= 4.0 * half_x * half_y * pixels * pixels * len(parts)
-            if fluence <= cutoff:
-                continue
-            a, b = _path(basis_a, basis_b, source_mm[0], source_mm[1], source_mm[2], px, py, pz, ox, oy, oz, dx, dy, dz)
-            tangent = math.sqrt(x * x + y * y) / sad_mm
-            theta = math.degrees(math.atan(tangent))
-            soft = 1.0 + theta * (softening[0] + theta * (softening[1] + theta * softening[2]))
-            k, s = _spectral_sum(float32(a * soft), float32(b * soft), mu_a, mu_b, release_kerma[r], release_scerma[r])
-            # the map is relative to isotropic emission, so it falls with the square of the true distance
-            inverse_square = sad_mm * sad_mm / (ex * ex + ey * ey + ez * ez)
-            kerma[iz, iy, ix] += float32(fluence * inverse_square) * k
-            scerma[iz, iy, ix] += float32(fluence * inverse_square) * s
+    py, pz = origin_mm[1] + iy * spacing_mm[1], origin_mm[2] + iz * spacing_mm[2]
+    n = 0
+    for ix in range(len(release_index)):
+        if release_index[ix] < 0:
+            continue
+        px = origin_mm[0] + ix * spacing_mm[0]
+        ex, ey, ez = px - source_mm[0], py - source_mm[1], pz - source_mm[2]
+        depth = -(bld_from_grid[2, 0] * ex + bld_from_grid[2, 1] * ey + bld_from_grid[2, 2] * ez)
+        if depth <= 0.0:
+            continue
+        scale = sad_mm / depth
+        x = (bld_from_grid[0, 0] * ex + bld_from_grid[0, 1] * ey + bld_from_grid[0, 2] * ez) * scale
+        y = (bld_from_grid[1, 0] * ex + bld_from_grid[1, 1] * ey + bld_from_grid[1, 2] * ez) * scale
+        pixels = scale / map_pitch_mm
+        column, line = (x - map_origin_mm[0]) / map_pitch_mm, (y - map_origin_mm[1]) / map_pitch_mm
+        if _beside(column, reach_x * pixels, corners_x) or _beside(line, reach_y * pixels, corners_y):
+            continue
+        mean = _map_sum(integral, column, line, parts, pixels, half_x * pixels, half_y * pixels)
+        mean /= 4.0 * half_x * half_y * pixels * pixels * len(parts)
+        if mean <= cutoff:
+            continue
+        which[n], fluence[n] = ix, mean
+        place[n, 0], place[n, 1], place[n, 2] = px, py, pz
+        theta[n] = math.degrees(math.atan(math.sqrt(x * x + y * y) / sad_mm))
+        n += 1
+    return n
