@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from backends import BACKENDS, TWINS, host_backends, needs_compiler
+from builders_engine import bare_machine, box, field, plan_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
+from dosecalc.engine import DoseSettings, compute_dose
+from dosecalc.machine.model import ContaminationElectrons
 from dosecalc_kernels import registry
 
 SPACING = np.array([3.0, 2.5, 4.0])
@@ -74,3 +77,22 @@ def test_a_lost_density_shows(backend):
     density[10, 0, 12] = np.nan  # a wrong input must not become a plausible dose
     dose = dosed(backend, density, STRAIGHT)
     assert np.isnan(dose[10, 1, 12])  # behind it; the lost voxel itself counts as air
+
+
+@pytest.mark.parametrize("backend", TWINS, indirect=True)
+@pytest.mark.parametrize("engine", ["collapsed_cone", "pencil_beam"])
+def test_engines_add_them_on_their_device(backend, engine):
+    patient = box((60.0, 60.0, 60.0), (5.0, 5.0, 5.0))
+    machine = bare_machine()
+    electrons = ContaminationElectrons(surface_dose=0.3, depth_gcm2=0.7, sigma_mm=40.0, source="test")
+    energy = machine.energies[0].model_copy(update={"electrons": electrons})
+    contaminated = machine.model_copy(update={"energies": (energy,)})
+
+    def dose_of(device, machine=contaminated):
+        settings = DoseSettings(engine=engine, device=device, grid=patient.density.grid)
+        return compute_dose(patient, plan_of(field(15.0, 20.0, gantry=30.0)), machine, settings).total_gy
+
+    expected, found = dose_of("cpu"), dose_of(backend.name)
+    # the target for twins is 1e-4 of the maximum, everywhere
+    assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())
+    assert (found - dose_of(backend.name, machine)).max() > 0.02 * expected.max()  # they are there

@@ -91,7 +91,7 @@ class CollapsedCone:
         self._material = self.device.put(material)
         release = np.where(density > VACUUM_G_CM3, material.astype(np.int16), np.int16(-1))
         self._release = self.device.put(release)
-        self._electrons = ElectronDose(self.grid, density, release)
+        self._electrons = ElectronDose(self.grid, self._density, self._release, self.device)
         self._add_terma = self.device.kernel("add_terma")
         dx, dy, dz = self.grid.spacing_mm
         spacing_cm = (dx / 10, dy / 10, dz / 10)
@@ -106,8 +106,8 @@ class CollapsedCone:
     @staticmethod
     def device_bytes(grid: Grid, heterogeneity: str = "density_scaling") -> int:
         """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
-        # density, material, release, two basis densities and as many temporaries
-        own = bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8)
+        # density, material, release, two basis densities and as many temporaries, dose of contamination electrons
+        own = bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8 + 4)
         if heterogeneity == "electron_transport":
             own += electron_dose.device_bytes(grid.shape)
         dx, dy, dz = grid.spacing_mm
@@ -139,7 +139,7 @@ class CollapsedCone:
         total = n_views * 0.2 + len(groups) * per_group
         done = 0.0
         dose = self.device.zeros(self.grid.shape, np.float32)
-        electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
+        electrons = self.device.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
         head = HeadFluence(beam, machine, energy, s.fluence_pitch_mm, self.device)
         for group in groups:
             kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
@@ -180,10 +180,10 @@ class CollapsedCone:
             "cones": str(len(cones)),
             "kernel_fit_residual_percent": f"{100 * _residual(cones, spectral):.2f}",
         }
+        if energy.electrons is not None:
+            dose += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
         with self.stopwatch.measure("transport"):
             result = self.device.get(dose)
-        if energy.electrons is not None:
-            result += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
         return result, facts
 
     def _prepare(self, quality: Energy, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
@@ -212,7 +212,7 @@ class CollapsedCone:
         basis: tuple[Any, Any],
         kerma: Any,
         scerma: Any,
-        electrons: NDArray[np.float32],
+        electrons: Any,
     ) -> None:
         """Add what a view releases, and the dose of the electrons that come with it where there is no wedge plate."""
         pitch, sad = self.settings.fluence_pitch_mm, head.machine.sad_mm

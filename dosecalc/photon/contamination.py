@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from dosecalc.geometry import Grid
 from dosecalc.machine.model import ContaminationElectrons, Energy
 from dosecalc.photon.fluence import FluenceMap
 from dosecalc.photon.spectral import spectral_model
-from dosecalc_kernels.cpu.contamination import add_contamination
+from dosecalc_kernels.registry import Backend, backend
 
 FloatArray = NDArray[np.float64]
 
@@ -63,26 +64,29 @@ def surface_dose_gy(energy: Energy) -> float:
 class ElectronDose:
     """Dose of contamination electrons on a patient's grid, summed over the views of a beam.
 
-    Any photon engine adds it to its own: the electrons do not depend on how photons are transported. It is computed on
-    the CPU, whatever computes the photons.
+    Any photon engine adds it to its own: the electrons do not depend on how photons are transported.
 
     Parameters
     ----------
     grid : Grid
-    density : float32 [z, y, x]
+    density : float32 [z, y, x], on the host or the device
         g/cm3.
-    release_index : int16 [z, y, x]
+    release_index : int16 [z, y, x], on the host or the device
         Negative where no dose is given (air).
+    device : Backend, optional
+        Where it computes; the CPU by default.
     """
 
-    def __init__(self, grid: Grid, density: NDArray[np.float32], release_index: NDArray[np.int16]) -> None:
+    def __init__(self, grid: Grid, density: Any, release_index: Any, device: Backend | None = None) -> None:
         self._grid = grid
-        self._density = density
-        self._release_index = release_index
+        device = device or backend("cpu")
+        self._density = device.put(density)
+        self._release_index = device.put(release_index)
+        self._add = device.kernel("add_contamination")
 
     def add(
         self,
-        dose: NDArray[np.float32],
+        dose: Any,
         fluence: FluenceMap,
         energy: Energy,
         source_mm: FloatArray,
@@ -93,7 +97,7 @@ class ElectronDose:
 
         Parameters
         ----------
-        dose : float32 [z, y, x]
+        dose : float32 [z, y, x], on the device
             Gy per photon/cm2 of the calibration field's axis; changed in place.
         fluence : FluenceMap
         energy : Energy
@@ -103,7 +107,7 @@ class ElectronDose:
         if energy.electrons is None or energy.electrons.surface_dose == 0:
             return
         electrons = electron_map(fluence, energy.electrons)
-        add_contamination(
+        self._add(
             dose, self._density, self._release_index,
             np.array(self._grid.origin_mm), np.array(self._grid.spacing_mm),
             source_mm, bld_from_patient, sad_mm, electrons.values,

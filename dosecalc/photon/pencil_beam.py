@@ -102,14 +102,15 @@ class PencilBeam:
         release = np.where(self._density > VACUUM_G_CM3, self._material.astype(np.int16), np.int16(-1))
         self._release = self.device.put(release)
         self._corners = corners_of(release >= 0, self.grid)
-        self._electrons = ElectronDose(self.grid, self._density, release)
+        self._electrons = ElectronDose(self.grid, self._density, self._release, self.device)
 
     @staticmethod
     def device_bytes(shape: tuple[int, int, int]) -> int:
         """Memory of a device that the engine takes for a grid."""
-        # traced density, release, dose; the fan has about as many nodes as the grid has voxels, four values each, and
-        # up to twice as many for an oblique beam; maps, their transforms and tables stay below 128 MiB
-        return math.prod(shape) * (4 + 2 + 4 + 2 * 16) + 128 * 2**20
+        # traced density, release, dose; density and dose of contamination electrons; the fan has about as many nodes as
+        # the grid has voxels, four values each, and up to twice as many for an oblique beam; maps, their transforms and
+        # tables stay below 128 MiB
+        return math.prod(shape) * (4 + 2 + 4 + 8 + 2 * 16) + 128 * 2**20
 
     def beam_dose(
         self,
@@ -133,22 +134,21 @@ class PencilBeam:
         with self.stopwatch.measure("kernel"):
             prepared = self._prepare(energy)
         dose = self.device.zeros(self.grid.shape, np.float32)
-        electrons = np.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
+        electrons = self.device.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
         head = HeadFluence(beam, machine, energy, self.settings.fluence_pitch_mm, self.device)
         for n, view in enumerate(views):
             if cancelled():
                 raise Cancelled()
             self._add_view(dose, electrons, head, view, prepared)
             progress((n + 1) / len(views), "pencil beams")
-        result = self.device.get(dose)
         if energy.electrons is not None:
-            result += electrons
-        result *= np.float32(energy.calibration.photons_per_mu_cm2)
+            dose += electrons
+        dose *= np.float32(energy.calibration.photons_per_mu_cm2)
         facts = {
             "views": str(len(views)),
             "kernel_fit_residual_percent": f"{100 * pencil_basis(energy.spectrum).residual:.2f}",
         }
-        return result, facts
+        return self.device.get(dose), facts
 
     def _prepare(self, energy: Energy) -> _Prepared:
         spectral = spectral_model(energy, self._materials, self.settings.quantity)
