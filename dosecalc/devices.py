@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dosecalc.errors import DeviceError
 from dosecalc_kernels.errors import DeviceFault
+from dosecalc_kernels.offload import Offload
 from dosecalc_kernels.registry import Backend, backend, cuda_devices, fault_of
 
 #: environment variable that tells a process which of several it is, ``1/2`` for the first of two, so that each takes
@@ -89,6 +90,29 @@ def open_devices(choice: str, engine: str, supported: tuple[str, ...]) -> tuple[
         if first.launcher is None or choice not in ("cuda", "auto"):
             return (first,)
         return tuple(backend(name) for name in _share(tuple(cuda_devices()), os.environ.get(SHARE_VARIABLE, "1/1")))
+
+
+def offload(choice: str | Offload) -> Offload:
+    """Kernels for what surrounds the dose engine (masks, resampling, DVHs, gamma), on one device or the CPU.
+
+    Parameters
+    ----------
+    choice : str or Offload
+        ``cpu``, ``cuda`` (of all GPUs the first), ``cuda:N`` or ``auto``; or what this function gave.
+
+    Raises
+    ------
+    DeviceError
+        ``DEVICE_UNKNOWN``, ``DEVICE_NOT_AVAILABLE``; never with ``auto``. A device that is there and fails later is
+        replaced by the CPU, with a line in the log.
+    """
+    if isinstance(choice, Offload):
+        return choice
+    with device_errors():
+        first = backend(choice)
+        if first.launcher is not None and choice in ("cuda", "auto"):
+            first = backend(_share(tuple(cuda_devices()), os.environ.get(SHARE_VARIABLE, "1/1"))[0])
+        return Offload(first)
 
 
 def _share(names: tuple[str, ...], share: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
 from dosecalc.spread import spread
 from dosecalc_kernels.cpu import threads
+from dosecalc_kernels.offload import Offload
 from dosecalc_kernels.registry import Backend
 
 #: a stated SSD that differs by more is worth a warning: patients differ by that from day to day, plans should not
@@ -178,7 +179,7 @@ def compute_dose(
         stopwatch: dict[str, float] = {}
 
         def engines_with(boluses: frozenset[int]) -> list[DoseEngine]:
-            on_grid = patient_on_grid(with_boluses(patient, boluses), whole)
+            on_grid = patient_on_grid(with_boluses(patient, boluses), whole, Offload(devices[0]))
             return spread(devices, len(devices), lambda device, _: _engine(on_grid, settings, device))
 
         beams = _beams(engines_with, stopwatch, plan, assignment, window, patient, progress, cancelled or _never)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dosecalc.cli.options import Point, SpacingType
+from dosecalc.cli.options import DeviceType, Point, SpacingType
 from dosecalc.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class SamplingType(click.ParamType[int]):
 @click.option("--ignore-frame", is_flag=True, help="Compare although the frames of reference differ.")
 @click.option("--ignore-type", is_flag=True, help="Compare although summation type or dose type differ.")
 @click.option("--spacing", type=SpacingType(), help="Voxel size of .npy files, mm.")
+@click.option(
+    "--device", type=DeviceType(), default="auto", show_default=True, help="Where to compute; auto: a GPU, or the CPU."
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the planes at the worst gamma.")
 def compare(
@@ -90,6 +93,7 @@ def compare(
     ignore_frame: bool,
     ignore_type: bool,
     spacing: Point | None,
+    device: str,
     json_file: Path | None,
     picture: Path | None,
 ) -> int:
@@ -116,6 +120,7 @@ def compare(
         max_gamma=max_gamma,
         sampling=sampling or None,
         structures=structures,
+        device=device,
     )
     _print(result)
     if json_file is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dosecalc.cli.options import DeviceType
 from dosecalc.errors import DicomError
 
 
@@ -14,15 +15,26 @@ from dosecalc.errors import DicomError
 @click.argument("rtstruct", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--structure", "names", multiple=True, help="Only this structure; may be repeated.")
 @click.option(
+    "--device", type=DeviceType(), default="auto", show_default=True, help="Where to compute; auto: a GPU, or the CPU."
+)
+@click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write curves and statistics."
 )
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the statistics.")
-def dvh(rtdose: Path, rtstruct: Path, names: tuple[str, ...], json_file: Path | None, csv_file: Path | None) -> None:
+def dvh(
+    rtdose: Path,
+    rtstruct: Path,
+    names: tuple[str, ...],
+    device: str,
+    json_file: Path | None,
+    csv_file: Path | None,
+) -> None:
     """Print the DVH statistics of the structures in RTSTRUCT for the dose in RTDOSE.
 
     Doses in Gy as RTDOSE holds them, volumes in cm3.
     """
     from dosecalc.cli.tables import print_dvhs
+    from dosecalc.devices import offload
     from dosecalc.dicom.rtdose import read_rtdose
     from dosecalc.dicom.rtstruct import read_rtstruct
     from dosecalc.dose.dvh import compute_dvh
@@ -40,7 +52,8 @@ def dvh(rtdose: Path, rtstruct: Path, names: tuple[str, ...], json_file: Path | 
         )
     chosen = [structures.find(n) for n in names] if names else structures.structures
     bin_gy = curve_bin_gy(float(dose.volume.values.max()))
-    records = [record_of(compute_dvh(s, dose.volume, bin_gy=bin_gy)) for s in chosen]
+    kernels = offload(device)
+    records = [record_of(compute_dvh(s, dose.volume, bin_gy=bin_gy, device=kernels)) for s in chosen]
     print_dvhs(records)
     if json_file is not None:
         write_text_file(json_file, dvhs_as_json(records))

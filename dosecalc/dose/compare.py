@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dosecalc.devices import offload
 from dosecalc.dose.dvh import Dvh, compute_dvh
 from dosecalc.dose.dvh_statistics import DvhDifference, compare_dvhs
 from dosecalc.dose.gamma import MAX_GAMMA, SAMPLING, THRESHOLD_PERCENT, Criterion, GammaResult, gamma
@@ -19,7 +20,7 @@ from dosecalc.errors import GeometryError
 from dosecalc.geometry import Grid, Volume
 from dosecalc.patient.masks import fractional_mask
 from dosecalc.patient.structures import Structure
-from dosecalc_kernels.cpu.resample import trilinear
+from dosecalc_kernels.offload import Offload
 
 Mask = NDArray[np.bool_]
 
@@ -220,7 +221,7 @@ def compare(
     sampling: int | None = SAMPLING,
     structures: Sequence[Structure] = (),
     reference_sigma_gy: ArrayLike | None = None,
-    device: str = "cpu",
+    device: str | Offload = "cpu",
 ) -> Comparison:
     """Compare an evaluated dose with a reference in the same frame.
 
@@ -228,8 +229,10 @@ def compare(
     ----------
     reference, evaluated : Volume
         Gy, each on its own grid.
-    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy, device
+    criteria, local, threshold_percent, normalisation_gy, max_gamma, sampling, reference_sigma_gy
         As in `dosecalc.dose.gamma.gamma`.
+    device : str or Offload
+        Where gamma, dose differences, masks and DVHs are computed, as `dosecalc.devices.offload` takes it.
     structures : sequence of Structure
         For each of them gamma, dose differences and DVHs are compared.
 
@@ -237,12 +240,13 @@ def compare(
     ------
     GeometryError
         ``GRIDS_APART``: the grids do not overlap.
-    InputError
+    InputError, DeviceError
         As `dosecalc.dose.gamma.gamma`.
     PatientError
         ``CONTOUR_NOT_AXIAL``.
     """
     _refuse_apart(reference.grid, evaluated.grid)
+    kernels = offload(device)
     found = gamma(
         reference,
         evaluated,
@@ -253,13 +257,13 @@ def compare(
         max_gamma=max_gamma,
         sampling=sampling,
         reference_sigma_gy=reference_sigma_gy,
-        device=device,
+        device=kernels,
     )
-    difference = on_grid(evaluated, reference.grid).values - reference.values
+    difference = on_grid(evaluated, reference.grid, kernels).values - reference.values
     counted = (reference.values >= found.threshold_gy) & ~np.isnan(difference)
 
     def of(structure: Structure) -> StructureComparison:
-        return _compare_structure(structure, reference, evaluated, found, difference, counted)
+        return _compare_structure(structure, reference, evaluated, found, difference, counted, kernels)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # DVH kernels leave the interpreter to others
         compared = tuple(pool.map(of, structures))
@@ -274,8 +278,10 @@ def compare(
     )
 
 
-def on_grid(volume: Volume, grid: Grid) -> Volume:
+def on_grid(volume: Volume, grid: Grid, device: str | Offload = "cpu") -> Volume:
     """A volume at the voxel centres of another grid, trilinear; NaN beyond its voxels."""
+    kernels = offload(device)
+    source = kernels.hold(volume.values)
     z, y, x = (
         (at - first) / step
         for at, first, step in zip(
@@ -287,7 +293,7 @@ def on_grid(volume: Volume, grid: Grid) -> Volume:
     index[:, 1], index[:, 2] = np.repeat(y, len(x)), np.tile(x, len(y))
     for k, position in enumerate(z):
         index[:, 0] = position
-        values[k] = trilinear(volume.values, index, np.nan).reshape(len(y), len(x))
+        values[k] = kernels.run("trilinear", len(index), source, index, np.nan).reshape(len(y), len(x))
     return Volume(grid, values)
 
 
@@ -307,9 +313,10 @@ def _compare_structure(
     found: GammaResult,
     difference: NDArray[np.float32],
     counted: Mask,
+    kernels: Offload,
 ) -> StructureComparison:
-    inside = fractional_mask(structure, reference.grid) >= 0.5
-    dvhs = compute_dvh(structure, reference), compute_dvh(structure, evaluated)
+    inside = fractional_mask(structure, reference.grid, kernels) >= 0.5
+    dvhs = compute_dvh(structure, reference, device=kernels), compute_dvh(structure, evaluated, device=kernels)
     covered = [d.covered_cm3 for d in dvhs]
     alike = min(covered) > 0 and abs(covered[1] - covered[0]) <= _SAME_PART * max(covered)
     return StructureComparison(

@@ -13,6 +13,7 @@ from dosecalc.dose.dvh_shape import ShapeModel
 from dosecalc.errors import InputError
 from dosecalc.geometry import Volume
 from dosecalc.patient.structures import Structure
+from dosecalc_kernels.offload import Offload
 
 FloatArray = NDArray[np.float64]
 
@@ -222,6 +223,7 @@ def compute_dvh(
     shape: ShapeModel | None = None,
     min_samples: int = MIN_SAMPLES,
     max_samples: int = MAX_SAMPLES,
+    device: str | Offload = "cpu",
 ) -> Dvh:
     """Dose-volume histogram of a structure.
 
@@ -241,6 +243,8 @@ def compute_dvh(
         What lies between and beyond the contours; the default is documented with its accuracy in ``docs/dvh.md``.
     min_samples, max_samples : int
         Bounds of the number of samples.
+    device : str or Offload
+        As in `dosecalc.dose.dvh_sampling.sample_dose`.
 
     Raises
     ------
@@ -251,7 +255,7 @@ def compute_dvh(
     """
     if not (math.isfinite(bin_gy) and bin_gy > 0):
         raise InputError("DVH_BIN", f"The bin width of a DVH must be positive, not {bin_gy} Gy.")
-    samples = sample_dose(structure, dose, shape=shape, min_samples=min_samples, max_samples=max_samples)
+    samples = sample_dose(structure, dose, shape=shape, min_samples=min_samples, max_samples=max_samples, device=device)
     status, notes = _status(structure, samples, dose)
     fine = DvhCurve(samples.edges_gy, samples.cumulative_cm3)
     return Dvh(

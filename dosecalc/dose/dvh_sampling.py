@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dosecalc.devices import offload
 from dosecalc.dose.dvh_shape import Part, Plane, Resolution, ShapeModel, pieces_of, planes_of, volume_estimate_mm3
 from dosecalc.errors import InputError
 from dosecalc.geometry import Grid, Volume
 from dosecalc.patient.structures import Structure
-from dosecalc_kernels.cpu import dvh as kernel
+from dosecalc_kernels.offload import Offload
 
 FloatArray = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ def sample_dose(
     shape: ShapeModel | None = None,
     min_samples: int = MIN_SAMPLES,
     max_samples: int = MAX_SAMPLES,
+    device: str | Offload = "cpu",
 ) -> DoseSamples:
     """Integrate a dose over a structure.
 
@@ -66,6 +68,8 @@ def sample_dose(
         What the structure is between and beyond its contours.
     min_samples, max_samples : int
         Bounds of the number of samples; within them the structure's own size decides.
+    device : str or Offload
+        Where to add up, as `dosecalc.devices.offload` takes it; what the structure is, is found on the CPU.
 
     Raises
     ------
@@ -84,14 +88,18 @@ def sample_dose(
     totals = np.array([np.inf, -np.inf, 0.0, 0.0, 0.0])
     origin, spacing = np.array(dose.grid.origin_mm), np.array(dose.grid.spacing_mm)
     resolution = Resolution.for_volume(volume, min_samples, max_samples)
+    kernels = offload(device)
+    values = kernels.hold(dose.values)
     for p in pieces_of(planes, shape or ShapeModel(), resolution):
-        kernel.accumulate(
+        kernels.run(
+            "accumulate", p.constant.size * p.sublayers,
             p.constant, p.linear, p.quadratic, p.never_grow, p.hole_first, p.hole_last,
             p.x0_mm, p.y0_mm, p.step_mm, p.z0_mm, p.height_mm, p.sublayers,
             p.face_first, p.face_last, p.weight_first, p.weight_last,
-            dose.values, origin, spacing, low, bin_gy, mass, step, totals,
+            values, origin, spacing, low, bin_gy, mass, step, totals,
         )  # fmt: skip
-    kernel.extremes(_surface_points(planes, spacing), dose.values, origin, spacing, totals)
+    surface = _surface_points(planes, spacing)
+    kernels.run("extremes", len(surface), surface, values, origin, spacing, totals)
     minimum, maximum, total_mm3, covered_mm3, dose_sum = totals.tolist()
     if not covered_mm3 > 0:
         return _nothing(total_mm3 / 1000.0)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dosecalc.devices import offload
 from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, refuse_too_many, search_offsets
 from dosecalc.errors import InputError
 from dosecalc.geometry import Volume
 from dosecalc_kernels.cpu.gamma_nodes import gamma_at_nodes
-from dosecalc_kernels.registry import backend
+from dosecalc_kernels.offload import Offload
 
 FloatArray = NDArray[np.float64]
 
@@ -192,7 +193,7 @@ def gamma(
     max_gamma: float | None = MAX_GAMMA,
     sampling: int | None = SAMPLING,
     reference_sigma_gy: ArrayLike | None = None,
-    device: str = "cpu",
+    device: str | Offload = "cpu",
 ) -> GammaResult:
     """Gamma of a reference dose against an evaluated one, each on its own grid in the same frame.
 
@@ -242,7 +243,7 @@ def gamma_on_axes(
     max_gamma: float | None = MAX_GAMMA,
     sampling: int | None = SAMPLING,
     reference_sigma_gy: ArrayLike | None = None,
-    device: str = "cpu",
+    device: str | Offload = "cpu",
 ) -> GammaResult:
     """Gamma in one, two or three dimensions, of arrays whose axes are given.
 
@@ -270,8 +271,8 @@ def gamma_on_axes(
     reference_sigma_gy : float, shape of the reference, optional
         Statistical uncertainty of the reference (one standard deviation); the dose criterion of each point becomes the
         root of criterion^2 + (2 sigma)^2.
-    device : str
-        Where to search, as `dosecalc_kernels.registry.backend` takes it.
+    device : str or Offload
+        Where to search, as `dosecalc.devices.offload` takes it: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
 
     Returns
     -------
@@ -282,8 +283,8 @@ def gamma_on_axes(
     InputError
         ``GAMMA_AXES``, ``GAMMA_CRITERION``, ``GAMMA_OPTION``, ``GAMMA_SEARCH_TOO_LARGE``, ``DOSE_NOT_FINITE``,
         ``DOSE_ZERO``.
-    DeviceFault
-        The device is not there, or failed.
+    DeviceError
+        ``DEVICE_UNKNOWN``, ``DEVICE_NOT_AVAILABLE``; never with ``auto``.
     """
     wanted = _criteria(criteria)
     ref = _Distribution.of(reference_axes_mm, reference, "reference")
@@ -361,15 +362,16 @@ def _search(
     criteria: Sequence[Criterion],
     limit: float,
     sampling: int | None,
-    device: str,
+    device: str | Offload,
 ) -> NDArray[np.float32]:
     """Gamma of the points, float32 [criteria, n]."""
-    gamma_of_points = backend(device).kernel("gamma_of_points")
+    kernels = offload(device)
     distance = np.array([c.distance_mm for c in criteria], dtype=np.float64)
 
     def least(o: SearchOffsets) -> NDArray[np.float32]:
         (ev_z, ev_y, ev_x), (ref_z, ref_y, ref_x) = ev.axes, ref.axes
-        gammas: NDArray[np.float32] = gamma_of_points(
+        gammas: NDArray[np.float32] = kernels.run(
+            "gamma_of_points", dose_criterion.size,
             ref.values, points, ev.values, ev_z, ev_y, ev_x, ev.per_cell, ref_z, ref_y, ref_x, dose_criterion, distance,
             limit, o.near, o.offsets, o.block_start, o.blocks, o.block_at, o.edge,
         )  # fmt: skip

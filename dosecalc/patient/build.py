@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import shapely
 
+from dosecalc.devices import offload
 from dosecalc.errors import PatientError
 from dosecalc.geometry import Grid, Volume
 from dosecalc.patient.contour_planes import ContourPlane, contour_planes
@@ -18,6 +19,7 @@ from dosecalc.patient.materials import AIR, known_materials
 from dosecalc.patient.model import Patient
 from dosecalc.patient.paint import Image, Painter
 from dosecalc.patient.structures import Structure, StructureSet
+from dosecalc_kernels.offload import Offload
 
 #: of the External's volume the CT must hold this share; what is missing would be air
 LEAST_COVERED = 0.99
@@ -33,6 +35,7 @@ def build_patient(
     density_overrides: Mapping[str, float] | None = None,
     bulk_spacing_mm: tuple[float, float, float] = (2.5, 2.5, 2.5),
     patient_position: str = "",
+    device: str | Offload = "cpu",
 ) -> Patient:
     """Mass density and material from a CT through a calibration curve, from structures, or from both.
 
@@ -59,6 +62,8 @@ def build_patient(
         Spacing of the grid when density comes from the structures alone.
     patient_position : str
         Recorded when there is no CT that states one.
+    device : str or Offload
+        Where masks of structures are made, as `dosecalc.devices.offload` takes it.
 
     Raises
     ------
@@ -80,8 +85,9 @@ def build_patient(
         image, source = Image(ct.hu, chosen), f"curve {chosen.name} sha256:{chosen.sha256[:12]}"
         if chosen.generic:
             notes.append(f"HU are converted by the generic curve {chosen.name!r}, not by one of the scanner.")
-    body = fractional_mask(external, grid) if external is not None else None
-    painter = Painter(grid, body, _material_names(chosen, overrides))
+    kernels = offload(device)
+    body = fractional_mask(external, grid, kernels) if external is not None else None
+    painter = Painter(grid, body, _material_names(chosen, overrides), kernels)
     painter.fill_inside(image, overrides, notes)
     outside = _outside(structures, external, overrides, image)
     painter.fill_outside(tuple(s for s in outside if s.kind != "BOLUS"), image, overrides, notes)

@@ -16,6 +16,7 @@ from dosecalc.patient.hu import HuCurve
 from dosecalc.patient.masks import fractional_mask
 from dosecalc.patient.materials import AIR, AIR_DENSITY_G_CM3
 from dosecalc.patient.structures import Structure
+from dosecalc_kernels.offload import Offload
 
 Mask = NDArray[np.float32]
 
@@ -79,9 +80,12 @@ class Painter:
     body : float32 [z, y, x] or None
         Fraction of each voxel inside the External; None when there is none, and everything is inside.
     materials : tuple of str
+    kernels : Offload
+        That make masks of structures.
     """
 
-    def __init__(self, grid: Grid, body: Mask | None, materials: tuple[str, ...]) -> None:
+    def __init__(self, grid: Grid, body: Mask | None, materials: tuple[str, ...], kernels: Offload) -> None:
+        self._kernels = kernels
         self.grid = grid
         self.body = body
         self.materials = materials
@@ -94,7 +98,7 @@ class Painter:
     def fill_inside(self, image: Image | None, overrides: Overrides, notes: list[str]) -> None:
         """Lay the structures inside, the last on top, over the External's density or the image."""
         for override in reversed(overrides.inside):
-            mask = np.minimum(fractional_mask(override.structure, self.grid), self._inside)
+            mask = np.minimum(fractional_mask(override.structure, self.grid, self._kernels), self._inside)
             if not mask.any():
                 notes.append(f"Structure {override.structure.name!r} has no voxel left to change.")
             self._lay(mask, override.density_g_cm3, override.material)
@@ -111,7 +115,7 @@ class Painter:
     ) -> None:
         """Lay couches and fixations, the last on top, where there is no patient."""
         for structure in reversed(structures):
-            mask = fractional_mask(structure, self.grid)
+            mask = fractional_mask(structure, self.grid, self._kernels)
             self._note_cut(structure, mask, notes)
             mask = np.minimum(mask, self._outside)
             override = overrides.of(structure)
@@ -127,7 +131,7 @@ class Painter:
 
     def bolus(self, structure: Structure, image: Image | None, overrides: Overrides, notes: list[str]) -> BolusLayer:
         """A bolus where there is neither patient nor couch, for `with_boluses`; nothing is laid."""
-        whole = fractional_mask(structure, self.grid)
+        whole = fractional_mask(structure, self.grid, self._kernels)
         self._note_cut(structure, whole, notes)
         share = np.minimum(whole, self._outside)
         voxels = np.flatnonzero(share)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from dosecalc.devices import offload
 from dosecalc.dicom.study import Case, Study
 from dosecalc.dose import Dose
 from dosecalc.dose.dvh import Dvh, compute_dvh
@@ -107,7 +108,7 @@ def recompute(
         "dose",
         lambda: compute_dose(patient, case.plan, machines, settings, report.of_dose, report.cancelled),
     )
-    dvhs, without = _timed(seconds, "dvh", lambda: _dvhs(case.structures, dose, report))
+    dvhs, without = _timed(seconds, "dvh", lambda: _dvhs(case.structures, dose, request.device, report))
     report.at(1.0, "done")
     notes = (*_without_ct(case, request), *case.notes, *patient.notes, *_reader_notes(case), *without)
     return Recomputation(case, patient, dose, dvhs, seconds, tuple(dict.fromkeys(notes)), request)
@@ -159,6 +160,7 @@ def patient_of(case: Case, request: RecomputeRequest) -> Patient:
         curve=load_curve(request.hu_curve) if request.hu_curve else None,
         density_overrides=request.density_g_cm3 or None,
         patient_position=case.plan.beams[0].patient_position,
+        device=request.device,
     )
 
 
@@ -216,17 +218,20 @@ def _grid_like(study: Study, uid: str) -> Grid:
     )
 
 
-def _dvhs(structures: StructureSet | None, dose: Dose, report: _Reporter) -> tuple[tuple[Dvh, ...], list[str]]:
+def _dvhs(
+    structures: StructureSet | None, dose: Dose, device: str, report: _Reporter
+) -> tuple[tuple[Dvh, ...], list[str]]:
     """DVHs, and a note for each structure whose contours enclose no volume that can be found (tilted planes)."""
     if structures is None:
         return (), []
     bin_gy = curve_bin_gy(float(dose.total_gy.max()))
+    kernels = offload(device)
     dvhs, without = [], []
     for number, structure in enumerate(structures.structures):
         share = number / len(structures.structures)
         report.at(_DOSE_DONE + (1 - _DOSE_DONE) * share, "dose-volume histograms")
         try:
-            dvhs.append(compute_dvh(structure, dose.volume, bin_gy=bin_gy))
+            dvhs.append(compute_dvh(structure, dose.volume, bin_gy=bin_gy, device=kernels))
         except PatientError as e:
             without.append(f"no DVH of structure {structure.number}: {e.message} [{e.reason}]")
     return tuple(dvhs), without

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dosecalc_api.errors import DosecalcApiError
+from dosecalc_api.options import device_from_name
 from dosecalc_api.transfer import Blob, gather
 from dosecalc_api.v1 import compare_pb2
 
@@ -68,6 +69,7 @@ class CompareOptions:
         Compare although the frames of reference, or the summation or dose types, differ.
     picture, gamma_maps, difference_map : bool
         What to send beside the figures.
+    device : 'auto', 'cpu' or 'cuda'
     """
 
     criteria: Sequence[tuple[float, float]] = ((2.0, 2.0),)
@@ -83,6 +85,7 @@ class CompareOptions:
     picture: bool = False
     gamma_maps: bool = False
     difference_map: bool = False
+    device: str = "auto"
 
 
 class Inquiry:
@@ -112,6 +115,7 @@ class Inquiry:
             picture=options.picture,
             gamma_maps=options.gamma_maps,
             difference_map=options.difference_map,
+            device=device_from_name(options.device),
         )
         if options.structures is not None:
             self.request.rtstruct_sha256 = self._file(options.structures)

@@ -115,9 +115,6 @@ def dose_request(
     density_g_cm3 : mapping of structure name to g/cm3, optional
         In order: where structures overlap, later ones lie over earlier ones.
     """
-    devices = {"auto": dose_pb2.DEVICE_UNSPECIFIED, "cpu": dose_pb2.DEVICE_CPU, "cuda": dose_pb2.DEVICE_CUDA}
-    if device not in devices:
-        raise ValueError(f"There is no device {device!r}; there is {', '.join(devices)}.")
     request = dose_pb2.DoseRequest(
         study=study,
         plan=plan,
@@ -126,7 +123,7 @@ def dose_request(
         machines=machines,
         mapping_yaml=mapping_yaml,
         engine=engine,
-        device=devices[device],
+        device=device_from_name(device),
         quantity=quantity,
         cones=cones,
         heterogeneity=heterogeneity,
@@ -159,3 +156,17 @@ def dose_request(
 def _vector(values: Sequence[float]) -> geometry_pb2.Vector3:
     x, y, z = values
     return geometry_pb2.Vector3(x=x, y=y, z=z)
+
+
+def device_from_name(name: str) -> dose_pb2.Device:
+    """A device by its name: ``auto`` (the server chooses), ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    ValueError
+        There is no such device.
+    """
+    devices = {"auto": dose_pb2.DEVICE_UNSPECIFIED, "cpu": dose_pb2.DEVICE_CPU, "cuda": dose_pb2.DEVICE_CUDA}
+    if name not in devices:
+        raise ValueError(f"There is no device {name!r}; there is {', '.join(devices)}.")
+    return devices[name]

@@ -77,9 +77,12 @@ class Server:
         try:
             executors = [WorkerProcess(config.computation, (i + 1, config.workers)) for i in range(config.workers)]
             self._jobs = JobManager(self._store, executors, config.limits.max_queued_jobs, self._log)
-            self._compare = CompareService(self._store, WorkerProcess(config.comparison), config.limits)
+            catalogue = Catalogue.of_this_machine()
+            self._compare = CompareService(
+                self._store, WorkerProcess(config.comparison), config.limits, catalogue.device_names
+            )
             self._health = health.HealthServicer()
-            self._grpc = self._assembled(Catalogue.of_this_machine())
+            self._grpc = self._assembled(catalogue)
             self.port = self._listen(credentials)
         except BaseException:
             self._store.close()

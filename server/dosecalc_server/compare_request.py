@@ -49,6 +49,7 @@ class ComparisonRequest:
         As in `dosecalc.dicom.comparable.refuse_strangers`.
     picture, gamma_maps, difference_map : bool
         Which files to leave.
+    device : 'auto', 'cpu' or 'cuda'
     """
 
     reference: DoseFile
@@ -66,6 +67,7 @@ class ComparisonRequest:
     picture: bool = False
     gamma_maps: bool = False
     difference_map: bool = False
+    device: str = "auto"
 
     def to_json(self) -> str:
         """As text."""

@@ -39,10 +39,12 @@ class CompareService(compare_pb2_grpc.CompareServiceServicer):
     executor : Executor
         Of `dosecalc_server.comparison.compare_doses`.
     limits : Limits
+    devices : tuple of str
+        That requests may name.
     """
 
-    def __init__(self, store: Store, executor: Executor, limits: Limits) -> None:
-        self._store, self._executor, self._limits = store, executor, limits
+    def __init__(self, store: Store, executor: Executor, limits: Limits, devices: tuple[str, ...]) -> None:
+        self._store, self._executor, self._limits, self._devices = store, executor, limits, devices
         self._turn = threading.Lock()
         self._waiting = threading.BoundedSemaphore(limits.max_queued_comparisons + 1)
 
@@ -89,7 +91,7 @@ class CompareService(compare_pb2_grpc.CompareServiceServicer):
         reference = self._dose(request.reference, "reference", inputs)
         evaluated = self._dose(request.evaluated, "evaluated", inputs)
         rtstruct = self._blob(request.rtstruct_sha256, "rtstruct_sha256", inputs) if request.rtstruct_sha256 else None
-        return options_from_wire(request, reference, evaluated, rtstruct)
+        return options_from_wire(request, reference, evaluated, rtstruct, self._devices)
 
     def _dose(self, source: compare_pb2.DoseSource, field: str, inputs: Path) -> DoseFile:
         which = source.WhichOneof("source")

@@ -51,6 +51,7 @@ def compare_doses(
         max_gamma=request.max_gamma,
         sampling=request.sampling,
         structures=structures,
+        device=request.device,
     )
     if cancelled():
         raise Cancelled

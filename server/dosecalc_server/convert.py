@@ -105,8 +105,7 @@ def request_from_wire(
     low, high, usual = ARC_TOLERANCE_DEG
     arc_tolerance = message.arc_tolerance_deg or usual
     check.require(low <= arc_tolerance <= high, "request.arc_tolerance_deg", f"must be from {low:g} to {high:g}")
-    device = _DEVICES.get(message.device, "")
-    check.require(device in ("auto", *devices), "request.device", f"this server has {', '.join(devices)}")
+    device = device_from_wire(check, message.device, "request.device", devices)
     check.require(0 <= message.threads <= 1024, "request.threads", "must be from 0 (all) to 1024")
     check.require(len(message.plan) <= _MAX_TEXT, "request.plan", f"must have at most {_MAX_TEXT} characters")
     # a name that is none of these might be a path, which is nobody's to give
@@ -150,6 +149,13 @@ def _choice(check: Checker, engine: str, option: str, name: str) -> str:
     names = tuple(ENGINES[engine].options.get(option, {}))
     check.require(not name or name in names, f"request.{option}", f"must be one of {', '.join(names)}")
     return name or next(iter(names), "")
+
+
+def device_from_wire(check: Checker, device: dose_pb2.Device, field: str, devices: tuple[str, ...]) -> str:
+    """The name of a device of this server, or ``auto``."""
+    name = _DEVICES.get(device, "")
+    check.require(name in ("auto", *devices), field, f"this server has {', '.join(devices)}")
+    return name
 
 
 def request_to_wire(request: JobRequest) -> dose_pb2.DoseRequest:

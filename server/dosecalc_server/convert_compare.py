@@ -10,7 +10,7 @@ import numpy as np
 from dosecalc_api.v1 import compare_pb2, geometry_pb2
 from dosecalc_server.compare_request import ComparisonRequest, DoseFile
 from dosecalc_server.config import Limits
-from dosecalc_server.convert import Checker, grid_to_wire, vector_to_wire
+from dosecalc_server.convert import Checker, device_from_wire, grid_to_wire, vector_to_wire
 from dosecalc_server.request import ExactGrid
 
 _MOST_CRITERIA = 8
@@ -20,9 +20,13 @@ _DEFAULT_THRESHOLD, _DEFAULT_MAX_GAMMA, _DEFAULT_SAMPLING = 10.0, 2.0, 10
 
 
 def options_from_wire(
-    message: compare_pb2.CompareRequest, reference: DoseFile, evaluated: DoseFile, rtstruct: str | None
+    message: compare_pb2.CompareRequest,
+    reference: DoseFile,
+    evaluated: DoseFile,
+    rtstruct: str | None,
+    devices: tuple[str, ...],
 ) -> ComparisonRequest:
-    """A checked request for doses that were found already.
+    """A checked request for doses that were found already; ``devices`` are those of the server.
 
     Raises
     ------
@@ -46,6 +50,7 @@ def options_from_wire(
     check.require(
         rtstruct is not None or not message.structure_names, "structure_names", "must not be given without an RTSTRUCT"
     )
+    device = device_from_wire(check, message.device, "device", devices)
     check.finish()
     return ComparisonRequest(
         reference=reference,
@@ -63,6 +68,7 @@ def options_from_wire(
         picture=message.picture,
         gamma_maps=message.gamma_maps,
         difference_map=message.difference_map,
+        device=device,
     )
 
 

@@ -106,9 +106,10 @@ def accumulate(
          bins, steps, len(mass), rows],
         block=128,
     )  # fmt: skip
-    mass += launcher.get(bins) / _UNITS_PER_MM3
-    step += launcher.get(steps) / _UNITS_PER_MM3
-    found = np.asarray(launcher.get(rows))
+    # all of it before any is added: who computes elsewhere after a fault must find the sums as they were
+    in_bins, in_steps, found = (np.asarray(launcher.get(a)) for a in (bins, steps, rows))
+    mass += in_bins / _UNITS_PER_MM3
+    step += in_steps / _UNITS_PER_MM3
     totals[0], totals[1] = min(totals[0], found[:, 0].min()), max(totals[1], found[:, 1].max())
     totals[2:] += found[:, 2:].sum(axis=0)
 
@@ -134,7 +135,8 @@ def extremes(
         [launcher.put(points_mm, np.float64), n, launcher.put(dose_gy, np.float32), *dose_gy.shape,
          _grid(launcher, origin_mm, spacing_mm), low, high],
     )  # fmt: skip
-    totals[0], totals[1] = min(totals[0], launcher.get(low).min()), max(totals[1], launcher.get(high).max())
+    lowest, highest = launcher.get(low).min(), launcher.get(high).max()
+    totals[0], totals[1] = min(totals[0], lowest), max(totals[1], highest)
 
 
 def _grid(launcher: Launcher, origin_mm: FloatArray, spacing_mm: FloatArray) -> Any:

@@ -1,3 +1,4 @@
+from dosecalc_api.v1 import dose_pb2 as _dose_pb2
 from dosecalc_api.v1 import geometry_pb2 as _geometry_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -54,7 +55,7 @@ class GammaCriterion(_message.Message):
     def __init__(self, dose_percent: _Optional[float] = ..., distance_mm: _Optional[float] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
-    __slots__ = ("reference", "evaluated", "criteria", "local", "threshold_percent", "normalisation_gy", "max_gamma", "sampling", "exact", "rtstruct_sha256", "structure_names", "ignore_frame", "ignore_type", "picture", "gamma_maps", "difference_map")
+    __slots__ = ("reference", "evaluated", "criteria", "local", "threshold_percent", "normalisation_gy", "max_gamma", "sampling", "exact", "rtstruct_sha256", "structure_names", "ignore_frame", "ignore_type", "picture", "gamma_maps", "difference_map", "device")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     EVALUATED_FIELD_NUMBER: _ClassVar[int]
     CRITERIA_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +72,7 @@ class CompareRequest(_message.Message):
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     GAMMA_MAPS_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCE_MAP_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     reference: DoseSource
     evaluated: DoseSource
     criteria: _containers.RepeatedCompositeFieldContainer[GammaCriterion]
@@ -87,7 +89,8 @@ class CompareRequest(_message.Message):
     picture: bool
     gamma_maps: bool
     difference_map: bool
-    def __init__(self, reference: _Optional[_Union[DoseSource, _Mapping]] = ..., evaluated: _Optional[_Union[DoseSource, _Mapping]] = ..., criteria: _Optional[_Iterable[_Union[GammaCriterion, _Mapping]]] = ..., local: _Optional[bool] = ..., threshold_percent: _Optional[float] = ..., normalisation_gy: _Optional[float] = ..., max_gamma: _Optional[float] = ..., sampling: _Optional[int] = ..., exact: _Optional[bool] = ..., rtstruct_sha256: _Optional[bytes] = ..., structure_names: _Optional[_Iterable[str]] = ..., ignore_frame: _Optional[bool] = ..., ignore_type: _Optional[bool] = ..., picture: _Optional[bool] = ..., gamma_maps: _Optional[bool] = ..., difference_map: _Optional[bool] = ...) -> None: ...
+    device: _dose_pb2.Device
+    def __init__(self, reference: _Optional[_Union[DoseSource, _Mapping]] = ..., evaluated: _Optional[_Union[DoseSource, _Mapping]] = ..., criteria: _Optional[_Iterable[_Union[GammaCriterion, _Mapping]]] = ..., local: _Optional[bool] = ..., threshold_percent: _Optional[float] = ..., normalisation_gy: _Optional[float] = ..., max_gamma: _Optional[float] = ..., sampling: _Optional[int] = ..., exact: _Optional[bool] = ..., rtstruct_sha256: _Optional[bytes] = ..., structure_names: _Optional[_Iterable[str]] = ..., ignore_frame: _Optional[bool] = ..., ignore_type: _Optional[bool] = ..., picture: _Optional[bool] = ..., gamma_maps: _Optional[bool] = ..., difference_map: _Optional[bool] = ..., device: _Optional[_Union[_dose_pb2.Device, str]] = ...) -> None: ...
 
 class GammaStatistics(_message.Message):
     __slots__ = ("criterion", "points", "pass_rate_percent", "mean_gamma", "median_gamma", "p95_gamma", "p99_gamma", "max_gamma")
