@@ -12,12 +12,26 @@ from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
 
 Range = tuple[float, float]
 
+#: how far jaws must stand back behind leaves for a profile to show what the leaves let through, beyond the penumbra, mm
+_BESIDE_MM = 15.0
+
 
 def leaves_make_edges(machine: Machine, setup: Setup, axis: str) -> bool:
     """Whether the field's edges along an axis are leaf ends: asked for, or the machine has no jaws there."""
     if machine.mlc is None or machine.mlc.axis.lower() != axis:
         return False
     return setup.shaped_by == "leaves" or (machine.jaw_x if axis == "x" else machine.jaw_y) is None
+
+
+def leaves_alone_beside(machine: Machine, setup: Setup, axis: str) -> bool:
+    """Whether nothing but leaves closes the beam off beside a field along an axis, so that their transmission shows."""
+    if not leaves_make_edges(machine, setup, axis):
+        return False
+    jaws = machine.jaw_x if axis == "x" else machine.jaw_y
+    along = "xy".index(axis)
+    return jaws is None or (
+        setup.jaws_mm is not None and setup.jaws_mm[along] >= setup.field_mm[along] + 2 * _BESIDE_MM
+    )
 
 
 def field_plan(machine: Machine, energy: Energy, setup: Setup) -> Plan:

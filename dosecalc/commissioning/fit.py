@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from dosecalc.commissioning.aperture import leaves_make_edges
 from dosecalc.commissioning.calibration import photons_per_mu
@@ -15,14 +14,15 @@ from dosecalc.commissioning.forward import FINE, Resolution, Samplers, WaterTank
 from dosecalc.commissioning.parameters import Model, Parameter, applied, choose
 from dosecalc.commissioning.prepare import Prepared, Uncertainty, prepare
 from dosecalc.commissioning.shape import field_edges
+from dosecalc.commissioning.solve import minimise
 from dosecalc.errors import Cancelled, InputError
 from dosecalc.machine.model import Energy, Machine
 
 _MOST_STEPS = 10
-#: the fit has arrived when a step changes no parameter by more than this share of its prior
-_ARRIVED = 0.01
-#: or when it lowers the sum of squares by less than this share
-_GAINED = 1e-3
+#: profiles are moved along themselves in so many steps, by no more than the water around them allows
+_ALIGNMENTS, _FARTHEST_MM = 2, 8.0
+#: their slopes are differences over this distance on each side, less than a voxel
+_DIFFERENCE_MM = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ def fit_machine(
 
     Minimises the sum over curves and points of ((k m_i(p) - d_i) / sigma_i)^2 plus the sum of ((p_j - start_j) /
     prior_j)^2, where m_i is the dose of the collapsed cone and k, one for each curve, is the scale that makes its own
-    sum least (measurements are relative). Gauss-Newton steps in a trust region (`scipy.optimize.least_squares`);
-    derivatives are differences of the pencil beam's doses, which has the same beam model and is many times as fast.
+    sum least (measurements are relative). Derivatives are differences of the pencil beam's doses, which has the same
+    beam model and is many times as fast.
 
     Raises
     ------
@@ -174,20 +174,16 @@ class _Fit:
         self._progress, self._cancelled = progress, cancelled
         self._evaluations = 0
         self._known: dict[bytes, Samplers] = {}
-        self._jacobian = np.zeros((0, 0))
 
     def run(self) -> FitResult:
         before = self._at_start()
         first = self._residuals(before)
         n = len(self.parameters)
-        solution = least_squares(
-            self._fun, np.zeros(n), jac=self._jac, bounds=self._scaled_bounds(), method="trf", x_scale=1.0,
-            xtol=_ARRIVED / np.sqrt(n), ftol=_GAINED, gtol=1e-6, max_nfev=self.settings.most_steps,
-        )  # fmt: skip
+        solution = minimise(self._fun, self._jac, np.zeros(n), self._scaled_bounds(), self.settings.most_steps)
         fitted = self._model(solution.x)
         after = self._evaluated(solution.x)
         last = self._residuals(after)
-        covariance, points = self._covariance(last), len(last)
+        covariance, points = self._covariance(solution.jacobian[: len(last)], last), len(last)
         machine = self._calibrated(fitted)
         freedom = max(points - n, 1)
         return FitResult(
@@ -199,12 +195,12 @@ class _Fit:
             reduced_chi_square=(float(first @ first) / freedom, float(last @ last) / freedom),
             points=points,
             steps=self._evaluations,
-            arrived=solution.status > 0,
+            arrived=solution.arrived,
         )
 
-    def _scaled_bounds(self) -> tuple[list[float], list[float]]:
-        scaled = [[(b - p.start) / p.prior for b in p.bounds] for p in self.parameters]
-        return [s[0] for s in scaled], [s[1] for s in scaled]
+    def _scaled_bounds(self) -> tuple[FloatArray, FloatArray]:
+        scaled = np.array([[(b - p.start) / p.prior for b in p.bounds] for p in self.parameters])
+        return scaled[:, 0], scaled[:, 1]
 
     def _model(self, x: FloatArray) -> Model:
         values = [p.start + p.prior * float(v) for p, v in zip(self.parameters, x, strict=True)]
@@ -251,24 +247,23 @@ class _Fit:
             words = f"derivatives, {parameter.meaning}"
             changed = self._samplers(self._thin_tank, self._model(moved), words, parameter.touches)
             columns.append((self._residuals({**base, **changed}) - reference) / step)
-        self._jacobian = np.column_stack(columns)
-        return np.vstack([self._jacobian, np.eye(len(x))])
+        return np.vstack([np.column_stack(columns), np.eye(len(x))])
 
     def _residuals(self, samplers: Samplers) -> FloatArray:
         """(k m - d) / sigma of the fitted points of all curves."""
         out = []
         for i, prepared in enumerate(self.prepared):
             curve = prepared.curve.select(prepared.chosen)
-            model = _aligned(self.start.machine, curve, i, samplers)
             sigma = prepared.sigma[prepared.chosen]
+            model = _aligned(self.start.machine, curve, sigma, i, samplers)
             out.append((_scale(model, curve.value, sigma) * model - curve.value) / sigma)
         return np.concatenate(out)
 
-    def _covariance(self, residuals: FloatArray) -> FloatArray:
+    def _covariance(self, jacobian: FloatArray, residuals: FloatArray) -> FloatArray:
         """Of the scaled parameters: (J^T J / s^2 + 1)^-1, s^2 the reduced chi-square where it is above 1."""
         n = len(self.parameters)
         inflation = max(1.0, float(residuals @ residuals) / max(len(residuals) - n, 1))
-        return np.asarray(np.linalg.inv(self._jacobian.T @ self._jacobian / inflation + np.eye(n)))
+        return np.asarray(np.linalg.inv(jacobian.T @ jacobian / inflation + np.eye(n)))
 
     def _fitted(self, x: FloatArray, covariance: FloatArray) -> tuple[FittedParameter, ...]:
         lower, upper = self._scaled_bounds()
@@ -323,21 +318,38 @@ def _reachable(prepared: Prepared) -> np.ndarray[tuple[int], np.dtype[np.bool_]]
     return np.asarray(inside)
 
 
-def _aligned(machine: Machine, curve: Curve, i: int, samplers: Samplers) -> FloatArray:
-    """The model at a curve's points; where jaws make the field, on the scale of the model's own field width.
+def _aligned(machine: Machine, curve: Curve, sigma: FloatArray, i: int, samplers: Samplers) -> FloatArray:
+    """The model at a curve's points; of a profile where it fits best along the scan.
 
-    Jaws have no offset in the model: a jaw that stands a millimetre off would otherwise be fitted as a focal spot or
-    as off-axis fluence. The difference of the widths is reported by itself.
+    A tank is centred by hand, and jaws have no offset in the model: a jaw that stands a millimetre off would otherwise
+    be fitted as a focal spot or as off-axis fluence. Profiles are therefore moved, and stretched where jaws make the
+    field, by least squares together with their scale. The difference of the widths is reported by itself.
     """
     model = sample(curve, i, samplers, curve.points_mm)
-    if curve.kind != "profile" or leaves_make_edges(machine, curve.setups[0], curve.axis or ""):
+    if curve.kind != "profile":
         return model
-    measured, modelled = field_edges(curve), field_edges(replace(curve, value=model))
-    if measured is None or modelled is None:
-        return model
-    points = curve.points_mm.copy()
-    points[:, 0 if curve.axis == "x" else 1] *= modelled.width_mm / measured.width_mm
-    return sample(curve, i, samplers, points)
+    along = 0 if curve.axis == "x" else 1
+    x, points = curve.abscissa, curve.points_mm.copy()
+    stretches = not leaves_make_edges(machine, curve.setups[0], curve.axis or "")
+    half = float(np.abs(x).max())
+    for _ in range(_ALIGNMENTS):
+        slope = (
+            _moved(curve, i, samplers, points, _DIFFERENCE_MM) - _moved(curve, i, samplers, points, -_DIFFERENCE_MM)
+        ) / (2 * _DIFFERENCE_MM)
+        columns = [model, slope, slope * x / half][: 3 if stretches else 2]
+        scale, *by = np.linalg.lstsq(np.column_stack(columns) / sigma[:, None], curve.value / sigma, rcond=None)[0]
+        step = np.clip(np.array(by) / scale, -_FARTHEST_MM, _FARTHEST_MM)
+        points[:, along] += step[0] + (step[1] * x / half if stretches else 0.0)
+        off = np.clip(points[:, along] - x, -_FARTHEST_MM, _FARTHEST_MM)
+        points[:, along] = x + off
+        model = sample(curve, i, samplers, points)
+    return model
+
+
+def _moved(curve: Curve, i: int, samplers: Samplers, points_mm: FloatArray, by_mm: float) -> FloatArray:
+    moved = points_mm.copy()
+    moved[:, 0 if curve.axis == "x" else 1] += by_mm
+    return sample(curve, i, samplers, moved)
 
 
 def _scale(model: FloatArray, value: FloatArray, sigma: FloatArray) -> float:

@@ -15,8 +15,9 @@ from dosecalc.geometry import Grid, Volume
 from dosecalc.machine.model import Energy, Machine
 from dosecalc.patient.model import Patient
 
-#: water beside the widest part of the field and below the deepest point, mm
-MARGIN_MM = 50.0
+#: water beside the widest part of the field and below the deepest point, as in a tank that scans are made in, mm: with
+#: 50 mm the dose at 295 mm was 0.4 (40 x 40 mm) to 0.9 % (200 x 200 mm) lower than with twice that
+MARGIN_MM = 100.0
 _LEAST_HALF_WIDTH_MM = 80.0
 #: voxels around a sampled region that its splines need
 _PAD = 4

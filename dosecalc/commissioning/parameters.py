@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dosecalc.commissioning.aperture import leaves_make_edges
+from dosecalc.commissioning.aperture import leaves_alone_beside, leaves_make_edges
 from dosecalc.commissioning.curves import Curve, Setup
 from dosecalc.machine.model import ContaminationElectrons, Energy, Machine, Spectrum
 
@@ -112,6 +112,8 @@ def choose(model: Model, curves: Sequence[Curve]) -> tuple[Parameter, ...]:
         chosen += _electrons(model)
     if any(leaves_make_edges(model.machine, c.setups[0], c.axis or "") for c in profiles):
         chosen.append(_leaf_tips(model))
+    if any(leaves_alone_beside(model.machine, c.setups[0], c.axis or "") for c in profiles):
+        chosen.append(_leaf_transmission(model))
     return tuple(chosen)
 
 
@@ -257,14 +259,42 @@ def _leaf_tips(model: Model) -> Parameter:
     start = model.machine.mlc.tip_offset_mm
 
     def apply(m: Model, value: float) -> Model:
-        assert m.machine.mlc is not None
-        mlc = m.machine.mlc.model_copy(update={"tip_offset_mm": value})
-        return Model(m.machine.model_copy(update={"mlc": mlc}), m.index)
-
-    def touches(setup: Setup) -> bool:
-        return any(leaves_make_edges(model.machine, setup, axis) for axis in "xy")
+        return _with_mlc(m, tip_offset_mm=value)
 
     # the fluence map places leaf ends to an eighth of a pixel: smaller steps would change nothing
     return Parameter(
-        "mlc.tip_offset_mm", "leaf tip offset", "mm", start, 0.5, (-3.0, 4.0), apply, touches, start, step=1.0
+        "mlc.tip_offset_mm", "leaf tip offset", "mm", start, 0.5, (-3.0, 4.0), apply, _by_leaves(model), start, step=1.0
     )
+
+
+def _leaf_transmission(model: Model) -> Parameter:
+    mlc = model.machine.mlc
+    assert mlc is not None  # leaves stand beside a field
+    pairs = np.array(mlc.pair_transmission or mlc.transmission) / mlc.transmission
+
+    def apply(m: Model, value: float) -> Model:
+        each = tuple(map(float, pairs * value)) if mlc.pair_transmission else None
+        return _with_mlc(m, transmission=value, pair_transmission=each)
+
+    # interleaf leakage is a part of it: with less in all, nothing would be left for the leaves themselves, whose part
+    # is a straight line over the whole
+    now = mlc.body_transmission()
+    doubled = apply(model, 2 * mlc.transmission).machine.mlc
+    assert doubled is not None
+    rise = doubled.body_transmission() - now
+    least = max(1.001 * mlc.transmission * float((1 - now / rise).max()), 1e-3)
+    return Parameter(
+        "mlc.transmission", "transmission of the leaves, interleaf leakage included", "", mlc.transmission, 0.005,
+        (least, 0.1), apply, _by_leaves(model), mlc.transmission,
+    )  # fmt: skip
+
+
+def _with_mlc(m: Model, **changes: object) -> Model:
+    assert m.machine.mlc is not None  # only parameters of leaves ask for it
+    mlc = m.machine.mlc.model_copy(update=changes)
+    return Model(m.machine.model_copy(update={"mlc": mlc}), m.index)
+
+
+def _by_leaves(model: Model) -> Callable[[Setup], bool]:
+    """Whether leaves make any edge of a setup's field."""
+    return lambda setup: any(leaves_make_edges(model.machine, setup, axis) for axis in "xy")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.commissioning.curves import Curve, FloatArray
-from dosecalc.commissioning.shape import by_position, depth_of_maximum_mm, field_edges
+from dosecalc.commissioning.shape import depth_of_maximum_mm, field_edges, gradient
 
 #: most points of one curve: points of a scan are not independent, and more of them would only pretend so
 _MOST_POINTS = {"depth_dose": 40, "profile": 60, "output_factors": 200, "tpr": 8}
@@ -18,8 +18,6 @@ DEEPEST_MM = 300.0
 SHALLOWEST_MM = 4.0
 #: how far beside the field profiles count; where MPPG 5.b ends its low-dose tail
 TAIL_MM = 50.0
-#: gradients are taken over this distance on each side, more than the noise of neighbouring points
-_GRADIENT_MM = 1.5
 
 
 @dataclass(frozen=True)
@@ -93,11 +91,7 @@ def _sigma(curve: Curve, uncertainty: Uncertainty) -> FloatArray:
     dose = np.hypot(uncertainty.dose * curve.value, uncertainty.floor * float(curve.value.max()))
     if curve.kind == "output_factors":
         return dose
-    position, value = by_position(curve)
-    low = np.maximum(curve.abscissa - _GRADIENT_MM, position[0])
-    high = np.minimum(curve.abscissa + _GRADIENT_MM, position[-1])
-    gradient = (np.interp(high, position, value) - np.interp(low, position, value)) / (high - low)
-    return np.asarray(np.hypot(dose, uncertainty.position_mm * gradient))
+    return np.asarray(np.hypot(dose, uncertainty.position_mm * gradient(curve)))
 
 
 def _thinned(curve: Curve, counts: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,6 +3,10 @@
 Source: Geurts, Jacqmin, Jones, Kry, Mihailidis, Ohrt, Ritter, Smilowitz, Wingreen 2022, AAPM Medical Physics Practice
 Guideline 5.b, J Appl Clin Med Phys 23:e13641, table 1 (read in the open-access text). What the guideline asks for and
 scans in water cannot show (5.2, 5.4 to 8, electrons) is not scored, and said so.
+
+The guideline gives the high dose and the tail tolerances in dose, the penumbra a distance. Where a dose counts as steep
+it is not said: here from 3 % of the largest per mm, the 30 %/cm of Van Dyk, Barnett, Cygler, Shragge 1993, Int J Radiat
+Oncol Biol Phys 26:261 (from memory, not checked). What is steep is judged by distance, wherever it lies.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from numpy.typing import NDArray
 from dosecalc.commissioning.curves import FloatArray
 from dosecalc.commissioning.fit import CurveResult
 from dosecalc.commissioning.prepare import DEEPEST_MM, TAIL_MM
-from dosecalc.commissioning.shape import crossings, depth_of_maximum_mm, field_edges
+from dosecalc.commissioning.shape import crossings, depth_of_maximum_mm, field_edges, gradient
 
 SOURCE = "AAPM MPPG 5.b (Geurts et al. 2022, J Appl Clin Med Phys 23:e13641), table 1"
 #: per cent of the local dose: commissioning data again (5.3), and the high-dose region with one parameter changed
@@ -27,6 +31,8 @@ PENUMBRA_MM = 2.0
 TAIL_PERCENT = 3.0
 #: per cent of the dose at the calibration point (5.1)
 CALIBRATION_PERCENT = 0.5
+#: share of the largest dose per mm from which a place counts as steep
+_STEEP_PER_MM = 0.03
 #: the part of a field that counts as high dose, and the doses between which its penumbra lies, of the axis
 _INNER_SHARE = 0.8
 _PENUMBRA = (0.2, 0.8)
@@ -118,13 +124,16 @@ def _of_profile(result: CurveResult) -> Iterator[Score]:
     curve = result.curve
     edges = field_edges(curve)
     assert edges is not None  # the checks refuse profiles without a field
+    slope = np.abs(gradient(curve))
+    steep = slope > _STEEP_PER_MM * curve.value.max()
     beside = np.abs(curve.abscissa) - edges.width_mm / 2
-    inner = np.abs(curve.abscissa) <= _INNER_SHARE * edges.width_mm / 2
-    yield _share("high dose, inside 80 % of the field", result, inner, _local(result), HIGH_DOSE_PERCENT)
-    penumbra = _penumbra(result)
+    inner = (np.abs(curve.abscissa) <= _INNER_SHARE * edges.width_mm / 2) & ~steep
+    if inner.any():
+        yield _share("high dose, inside 80 % of the field", result, inner, _local(result), HIGH_DOSE_PERCENT)
+    penumbra = _penumbra(result, steep, slope)
     if penumbra is not None:
         yield penumbra
-    tail = (beside > _beyond_penumbra(result)) & (beside <= TAIL_MM)
+    tail = (beside > _beyond_penumbra(result)) & (beside <= TAIL_MM) & ~steep
     if tail.any():
         off = 100 * (result.after - curve.value) / curve.value.max()
         yield _share("low-dose tail, to 5 cm beside the field", result, tail, off, TAIL_PERCENT)
@@ -145,16 +154,24 @@ def _levels(result: CurveResult) -> list[tuple[float, float, float]]:
     return found
 
 
-def _penumbra(result: CurveResult) -> Score | None:
-    """Distance between the places where the measured and the modelled dose are 20, 30, ... 80 % of the axis."""
-    levels = _levels(result)
-    if not levels:
+def _penumbra(result: CurveResult, steep: NDArray[np.bool_], slope: FloatArray) -> Score | None:
+    """Distances in the penumbra, mm.
+
+    Between the places where the measured and the modelled dose are 20, 30, ... 80 % of the axis; and, at every other
+    steep point, the distance that the difference of the doses is worth there.
+    """
+    places = [(abs(b - a), f"{100 * level:.0f} % at {a:+.0f} mm") for level, a, b in _levels(result)]
+    curve = result.curve
+    for i in np.flatnonzero(steep):
+        off = abs(result.after[i] - curve.value[i]) / slope[i]
+        share = curve.value[i] / curve.value.max()
+        if not _PENUMBRA[0] <= share <= _PENUMBRA[1]:
+            places.append((float(off), f"{100 * share:.0f} % at {curve.abscissa[i]:+.0f} mm"))
+    if not places:
         return None
-    off = [abs(b - a) for _, a, b in levels]
-    worst = int(np.argmax(off))
-    within = float(np.mean([d <= PENUMBRA_MM for d in off]))
-    where = f"{100 * levels[worst][0]:.0f} % at {levels[worst][1]:+.0f} mm"
-    return Score("penumbra, 20 to 80 %", result.curve.title, off[worst], PENUMBRA_MM, "mm", within, where)
+    worst, where = max(places)
+    within = float(np.mean([d <= PENUMBRA_MM for d, _ in places]))
+    return Score("penumbra, 20 to 80 %, and steep parts", curve.title, worst, PENUMBRA_MM, "mm", within, where)
 
 
 def _beyond_penumbra(result: CurveResult) -> float:

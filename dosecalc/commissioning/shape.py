@@ -9,8 +9,16 @@ from scipy.interpolate import CubicSpline
 
 from dosecalc.commissioning.curves import Curve, FloatArray
 
+#: gradients are taken over this distance on each side, more than the noise of neighbouring points, mm
+_GRADIENT_MM = 1.5
 #: an edge of a flattened field lies where the dose is half of that on the axis
 _HALF = 0.5
+
+
+#: without a plateau: the part of the half width from which the dose is continued to the edge
+_SHOULDER = (0.4, 0.7)
+#: how far from the steepest place an edge is looked for, mm, and how often with a better level
+_NEAR_MM, _REFINEMENTS = 10.0, 3
 
 
 @dataclass(frozen=True)
@@ -37,18 +45,27 @@ def by_position(curve: Curve) -> tuple[FloatArray, FloatArray]:
     return position, np.bincount(index, curve.value) / np.bincount(index)
 
 
+def gradient(curve: Curve) -> FloatArray:
+    """What the value changes by along the curve, per mm: float64 [n]."""
+    position, value = by_position(curve)
+    low = np.maximum(curve.abscissa - _GRADIENT_MM, position[0])
+    high = np.minimum(curve.abscissa + _GRADIENT_MM, position[-1])
+    return np.asarray((np.interp(high, position, value) - np.interp(low, position, value)) / (high - low))
+
+
 def field_edges(curve: Curve) -> Edges | None:
     """Edges of a profile's field; None where one of them is not in the profile.
 
     Flattened beams: where the dose crosses half of its largest value around the middle of the field. Beams without
-    flattening filter: where it falls most steeply, because their profile has no plateau to halve (the inflection point
-    of Pönisch, Titt, Vassiliev, Kry, Mohan 2006, Med Phys 33:1738; from memory, not checked).
+    flattening filter have no plateau to halve: near where it falls most steeply (the inflection point of Pönisch, Titt,
+    Vassiliev, Kry, Mohan 2006, Med Phys 33:1738; from memory, not checked), where it is half of what the inside of the
+    field, continued to the edge, would be there. The steepest place alone is lost in the noise of a scan.
     """
     position, value = by_position(curve)
     if len(position) < 5:
         return None
     if curve.fluence_mode == "FFF":
-        return _steepest(position, value)
+        return _half_of_shoulders(position, value)
     return crossings(position, value, _HALF * _plateau(position, value))
 
 
@@ -74,6 +91,33 @@ def _plateau(position: FloatArray, value: FloatArray) -> float:
 def _between(position: FloatArray, value: FloatArray, i: int, level: float) -> float:
     a, b = value[i], value[i + 1]
     return float(position[i] + (level - a) / (b - a) * (position[i + 1] - position[i]))
+
+
+def _half_of_shoulders(position: FloatArray, value: FloatArray) -> Edges | None:
+    rough = _steepest(position, value)
+    if rough is None:
+        return None
+    sides = [_half_of_shoulder((position - rough.centre_mm) * s, value, rough.width_mm / 2) for s in (-1, 1)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    return Edges(rough.centre_mm - sides[0], rough.centre_mm + sides[1])
+
+
+def _half_of_shoulder(outwards: FloatArray, value: FloatArray, edge: float) -> float | None:
+    """Distance of one edge from the middle, from a rough one."""
+    order = np.argsort(outwards)
+    x, v = outwards[order], value[order]
+    for _ in range(_REFINEMENTS):
+        inside = (x > _SHOULDER[0] * edge) & (x < _SHOULDER[1] * edge)
+        if inside.sum() < 2:
+            return edge  # a field of a few points
+        slope, offset = np.polyfit(x[inside], v[inside], 1)
+        level = _HALF * (offset + slope * edge)
+        near = np.flatnonzero((np.abs(x - edge) <= _NEAR_MM) & (v >= level))
+        if len(near) == 0 or near[-1] == len(x) - 1:
+            return None
+        edge = _between(x, v, int(near[-1]), level)
+    return edge
 
 
 def _steepest(position: FloatArray, value: FloatArray) -> Edges | None:

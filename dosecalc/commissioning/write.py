@@ -76,7 +76,8 @@ def finished_machine(result: FitResult, name: str, measured: str, hashes: Mappin
 def _with_sources(result: FitResult, source: str) -> dict[str, object]:
     """The model's content with the fit named as the source of what was fitted."""
     model = result.fitted
-    touched = {f.parameter.key.split(".")[0].split("[")[0] for f in result.parameters}
+    keys = [f.parameter.key for f in result.parameters]
+    touched = {key.split(".")[0].split("[")[0] for key in keys}
     changes: dict[str, object] = {
         block: getattr(model.energy, block).model_copy(update={"source": source})
         for block in ("spectrum", "primary_source", "extra_focal", "off_axis", "electrons")
@@ -88,8 +89,9 @@ def _with_sources(result: FitResult, source: str) -> dict[str, object]:
     )
     machine = model.with_energy(**changes).machine
     if "mlc" in touched and machine.mlc is not None:
+        fields = " and ".join(k.removeprefix("mlc.") for k in keys if k.startswith("mlc."))
         machine = machine.model_copy(
-            update={"mlc": machine.mlc.model_copy(update={"source": f"{machine.mlc.source}; tip_offset_mm {source}"})}
+            update={"mlc": machine.mlc.model_copy(update={"source": f"{machine.mlc.source}; {fields} {source}"})}
         )
     return machine.model_dump(mode="json", exclude_defaults=True)
 
