@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 from dosecalc.geometry import Grid
 from dosecalc.machine.model import ContaminationElectrons, Energy
@@ -23,14 +23,15 @@ REACH = 8.0
 _PIXELS = 6
 
 
-def electron_map(fluence: FluenceMap, electrons: ContaminationElectrons) -> FluenceMap:
+def electron_map(fluence: FluenceMap, electrons: ContaminationElectrons, device: Backend) -> FluenceMap:
     """Electrons at the isocentre plane: the photons, spread by a Gaussian; 1 in the middle of a very wide field.
 
     Parameters
     ----------
     fluence : FluenceMap
-        Photons of the same view.
+        Photons of the same view, on the device or on the host.
     electrons : ContaminationElectrons
+    device : Backend
 
     Returns
     -------
@@ -41,15 +42,23 @@ def electron_map(fluence: FluenceMap, electrons: ContaminationElectrons) -> Flue
     pitch = parts * fluence.pitch_mm
     rim = int(np.ceil(3 * electrons.sigma_mm / pitch))
     rows, columns = (-(-n // parts) for n in fluence.values.shape)
-    padded = np.zeros((rows * parts, columns * parts))
-    padded[: fluence.values.shape[0], : fluence.values.shape[1]] = fluence.values
-    coarse = np.pad(padded.reshape(rows, parts, columns, parts).mean((1, 3)), rim)
-    spread = gaussian_filter(coarse, electrons.sigma_mm / pitch, mode="constant", truncate=3.5)
+    padded = device.zeros((rows * parts, columns * parts), np.float64)
+    padded[: fluence.values.shape[0], : fluence.values.shape[1]] = device.put(fluence.values)
+    coarse = padded.reshape(rows, parts, columns, parts).mean((1, 3))
+    along_y, along_x = (device.keep(_spread, n, rim, electrons.sigma_mm / pitch) for n in (rows, columns))
+    spread = along_y @ coarse @ along_x.T
     x_mm, y_mm = (
         first - fluence.pitch_mm / 2 + (np.arange(n) - rim + 0.5) * pitch
         for first, n in ((fluence.x_mm[0], spread.shape[1]), (fluence.y_mm[0], spread.shape[0]))
     )
     return FluenceMap(spread, x_mm, y_mm)
+
+
+@lru_cache(maxsize=64)
+def _spread(n: int, rim: int, sigma: float) -> FloatArray:
+    """Gaussian that spreads n pixels over as many and a rim on both sides, float64 [n + 2 rim, n]; sigma in pixels."""
+    pixels = np.pad(np.eye(n), ((rim, rim), (0, 0)))
+    return np.asarray(gaussian_filter1d(pixels, sigma, axis=0, mode="constant", truncate=3.5))
 
 
 @lru_cache(maxsize=16)
@@ -79,10 +88,10 @@ class ElectronDose:
 
     def __init__(self, grid: Grid, density: Any, release_index: Any, device: Backend | None = None) -> None:
         self._grid = grid
-        device = device or backend("cpu")
-        self._density = device.put(density)
-        self._release_index = device.put(release_index)
-        self._add = device.kernel("add_contamination")
+        self._device = device or backend("cpu")
+        self._density = self._device.put(density)
+        self._release_index = self._device.put(release_index)
+        self._add = self._device.kernel("add_contamination")
 
     def add(
         self,
@@ -106,7 +115,7 @@ class ElectronDose:
         """
         if energy.electrons is None or energy.electrons.surface_dose == 0:
             return
-        electrons = electron_map(fluence, energy.electrons)
+        electrons = electron_map(fluence, energy.electrons, self._device)
         self._add(
             dose, self._density, self._release_index,
             np.array(self._grid.origin_mm), np.array(self._grid.spacing_mm),
