@@ -88,6 +88,19 @@ def test_array_files(tmp_path: Path) -> None:
     assert run(["compare", b, b]) == 2
 
 
+def test_device_is_chosen_by_name(pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # no GPU, whatever this machine has
+    found = []
+    for device in ("cpu", "auto"):
+        file = tmp_path / f"{device}.json"
+        assert run(["compare", *pair, "--device", device, "--json", str(file)]) == 0
+        found.append(json.loads(file.read_text()))
+    assert found[0] == found[1]
+    capsys.readouterr()
+    assert run(["compare", *pair, "--device", "cuda:97"]) == 2
+    assert "reason: DEVICE_NOT_AVAILABLE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

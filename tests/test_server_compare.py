@@ -159,6 +159,17 @@ def test_doses_that_are_sent_along(client: Client) -> None:
     assert found.comparison.grid.size_x == 20
 
 
+def test_a_device_is_chosen(client: Client) -> None:
+    there = client.compare(UNIT, UNIT, CompareOptions(device="cpu"))
+    assert there.pass_rates_percent == {"2%/2mm": 100.0}
+    if "cuda" not in {d.kind for d in client.info().devices}:
+        with pytest.raises(DosecalcApiError, match="this server has cpu") as caught:
+            client.compare(UNIT, UNIT, CompareOptions(device="cuda"))
+        assert caught.value.reason == "REQUEST_INVALID"
+    with pytest.raises(ValueError, match="no device"):
+        client.compare(UNIT, UNIT, CompareOptions(device="tpu"))
+
+
 def test_names_choose_structures(client: Client) -> None:
     found = client.compare(REFERENCE, EVALUATED, CompareOptions(structures=RTSTRUCT, structure_names=["B"]))
     assert [s.structure_name for s in found.comparison.structures] == ["B"]
