@@ -131,6 +131,14 @@ def test_threads_at_different_barriers_are_an_error(folder):
     assert e.value.reason == "DEVICE_FAILED"
 
 
+def test_more_shared_memory_than_every_device_gives_is_an_error(plain):
+    launcher = HostLauncher()
+    arrays = [launcher.zeros(32, np.float32), launcher.zeros(32, np.float32), 32, 0.5]
+    launcher.launch(plain, "shifted", (1,), (32,), arrays, shared_bytes=48 * 1024)
+    with pytest.raises(DeviceFault, match="shared memory"):
+        launcher.launch(plain, "shifted", (1,), (32,), arrays, shared_bytes=48 * 1024 + 4)
+
+
 def test_writing_outside_an_array_is_an_error(folder):
     launcher = HostLauncher()
     values, out = launcher.zeros(10, np.float32), launcher.empty(10, np.float32)

@@ -117,12 +117,17 @@ extern "C" __global__ void __launch_bounds__(256) march(
     };
 
     float r0 = 0.0f, r1 = 0.0f, r2 = 0.0f, r3 = 0.0f;
+    bool entered = false;
     Visit next = visit(w[FIRST_STEP]);
     for (int k = w[FIRST_STEP]; k < planes; ++k) {
         const Visit v = next;
         next = visit(k + 1);
-        if (v.voxel < 0)
+        if (v.voxel < 0) {
+            if (entered)
+                return; // a line that has left the volume does not come back
             continue;
+        }
+        entered = true;
         const float4* q = terms + i64(v.row) * 4;
         const float4 q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
         if (v.place < __float_as_int(q2.w) || v.place >= __float_as_int(q3.w))

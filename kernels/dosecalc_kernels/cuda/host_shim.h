@@ -225,6 +225,8 @@ inline int launch(void (*call)(void*), void* data, const unsigned* dims, unsigne
     if (threads > 1024 || dims[1] > 65535 || dims[2] > 65535 || dims[0] > 2147483647u)
         return !fail("the grid or the block is larger than CUDA allows", 0);
     const std::size_t fixed = shared_begin ? shared_end - shared_begin : 0;
+    if (fixed + shared_bytes > 48 * 1024)
+        return !fail("a block asks for more shared memory than every device gives", 0);
     for (std::uint64_t i = 0; i < blocks; ++i) {
         const std::uint64_t block = in_order(i, blocks, order);
         block_index = unravel(block, grid_dim);
