@@ -1,23 +1,30 @@
 """Exact superposition of point kernels in a phantom of layers, energy by energy: what the collapsed cone approximates.
 
-No cones, no exponentials, no voxels, no mean kernel: every energy of the spectrum has its own kernels, whose axis is the
-ray that the photon came along, and rays are followed through the layers. Density scaling, as the collapsed cone has it:
-distances are mass distances, kernels those of endless water. A point source, a rectangular field, faces normal to the
-axis of the beam.
+No cones, no exponentials, no voxels, no mean kernel: every energy of the spectrum has its own kernels, whose axis is
+the ray that the photon came along, and rays are followed through the layers. Density scaling, as the collapsed cone has
+it: distances are mass distances, kernels those of endless water. A point source, a rectangular field, faces normal to
+the axis of the beam.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 from dosecalc.machine.model import Spectrum, spectrum_nodes
-from dosecalc.photon.kernel import PolyKernel, collision_fraction, cumulate, kernel_bins
+from dosecalc.photon.kernel import (
+    PolyKernel,
+    collision_fraction,
+    cumulate,
+    hardening_weights,
+    kernel_bins,
+    poly_kernel,
+)
 from dosecalc.photon.spectral import GY_PER_MEV_G
 from dosecalc.photon.tables import attenuation_table, point_kernels
 
@@ -70,42 +77,44 @@ class Release:
     scatter: FloatArray
 
 
-def release(layers: Layers, spectrum: Spectrum, own_kernels: bool = True) -> Release:
+def release(layers: Layers, spectrum: Spectrum, kernels: Literal["own", "mean", "weighted"] = "own") -> Release:
     """Prepare a spectrum for a phantom; dose is to the local medium.
 
     Parameters
     ----------
     layers : Layers
     spectrum : Spectrum
-    own_kernels : bool
-        False gives every energy the kernels of one photon per energy: callers put in their own.
+    kernels : str
+        ``own`` of each energy; the engine's ``mean`` one for all of them; the mean one with the engine's hardening
+        weights, ``weighted``.
     """
     energies, photons = spectrum_nodes(spectrum)
     table = attenuation_table()
     fraction = collision_fraction(energies)
     mu_water, tr_water = table.coefficients("water", energies)
+    weights = np.ones((2, len(energies)))
+    if kernels == "weighted":
+        weights = np.array(hardening_weights(energies, photons * energies))
     depth, kerma, scerma = [np.zeros(len(energies))], [], []
     for n, material in enumerate(layers.materials):
         mu, tr = table.coefficients(material, energies)
         depth.append(depth[-1] + mu * layers.density[n] * (layers.edges_cm[n + 1] - layers.edges_cm[n]))
         f = fraction * (tr / mu) / (tr_water / mu_water)
         terma = photons * energies * mu * GY_PER_MEV_G
-        kerma.append(terma * f)
-        scerma.append(terma * (1 - f))
-    primary, scatter = kernel_bins(energies) if own_kernels else (None, None)
-    return Release(
-        np.array(depth).T,
-        np.array(kerma).T,
-        np.array(scerma).T,
-        np.array([per_steradian(b) for b in primary]) if primary is not None else np.empty((0, 0, 0)),
-        np.array([per_steradian(b) for b in scatter]) if scatter is not None else np.empty((0, 0, 0)),
-    )
+        kerma.append(weights[0] * terma * f)
+        scerma.append(weights[1] * terma * (1 - f))
+    if kernels == "own":
+        primary, scatter = (np.array([_per_steradian(cumulate(b)) for b in bins]) for bins in kernel_bins(energies))
+    else:
+        mean = poly_kernel(energies, photons * energies)
+        primary, scatter = (np.array([_per_steradian(c)] * len(energies)) for c in (mean.primary, mean.scatter))
+    return Release(np.array(depth).T, np.array(kerma).T, np.array(scerma).T, primary, scatter)
 
 
-def per_steradian(bins: FloatArray) -> FloatArray:
-    """A kernel [k, m] on even angles, cumulative in radius: [angles, m + 1]."""
+def _per_steradian(cumulative: FloatArray) -> FloatArray:
+    """A cumulative kernel [k + 1, m + 1] on even angles, cumulative in radius: [angles, m + 1]."""
     k = point_kernels()
-    whole = PolyKernel(np.cos(k.theta_edges_rad), k.r_edges_cm, cumulate(bins), cumulate(bins))
+    whole = PolyKernel(np.cos(k.theta_edges_rad), k.r_edges_cm, cumulative, cumulative)
     return whole.per_steradian("primary", np.cos(np.linspace(0, np.pi, _ANGLES)))
 
 
@@ -127,9 +136,8 @@ def dose(
     theta = np.concatenate([np.linspace(0, 0.35, 40), np.linspace(0.35, 1.2, 40)[1:], np.linspace(1.2, np.pi, 50)[1:]])
     cosine = np.cos(theta)
     arguments: tuple[Any, ...] = (
-        np.ascontiguousarray(points_cm, np.float64), layers.edges_cm, layers.density,
-        np.concatenate([[0.0], np.cumsum(layers.density * np.diff(layers.edges_cm))]),
-        of.depth, np.stack([of.kerma, of.scerma]), np.stack([of.primary, of.scatter]), point_kernels().r_edges_cm,
+        np.ascontiguousarray(points_cm, np.float64), layers.edges_cm, layers.density, of.depth,
+        np.stack([of.kerma, of.scerma]), np.stack([of.primary, of.scatter]), point_kernels().r_edges_cm,
         np.array(field_cm) / 2, np.array(layers.half_cm), ssd_cm,
         (cosine[1:] + cosine[:-1]) / 2, -np.diff(cosine) * 2 * np.pi / _AZIMUTHS, _steps(),
     )  # fmt: skip
@@ -151,7 +159,7 @@ def _place(z, edges):
 
 
 @njit(parallel=True, error_model="numpy")
-def _dose(points, edges, density, mass, depth, released, kernels, radii, half, box, ssd, cosines, omega, steps):  # fmt: skip
+def _dose(points, edges, density, depth, released, kernels, radii, half, box, ssd, cosines, omega, steps):
     n_energies, n_angles = kernels.shape[1], kernels.shape[2]
     out = np.zeros((len(points), 2))
     for p in prange(len(points)):

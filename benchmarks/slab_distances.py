@@ -2,11 +2,11 @@
 
 Usage: python -m benchmarks.slab_distances REFERENCE_DIR [--json FILE] [--cases NAME ...]
 
-REFERENCE_DIR holds ``montecarlo`` with cases as `dosecalc validate` takes them. On the axis of each case that is made of
-layers: (a) the engine beside an exact superposition with density scaling (`benchmarks.exact_slabs`), which is numerics;
-(b) that superposition beside the Monte Carlo, which is physics. Percent of the local dose, averaged across the axis as the
-validation does. The scatter that is missing because the phantom ends is taken from the superposition as the engine takes
-it from its own dose, so it is not part of (a). Writes the table of section 3.7 of the physics manual.
+REFERENCE_DIR holds ``montecarlo`` with cases as `dosecalc validate` takes them. On the axis of each case that is made
+of layers: (a) the engine beside an exact superposition with density scaling (`benchmarks.exact_slabs`), which is
+numerics; (b) that superposition beside the Monte Carlo, which is physics. Percent of the local dose, averaged across
+the axis as the validation does. The scatter that is missing because the phantom ends is taken from the superposition as
+the engine takes it from its own dose, so it is not part of (a). Writes the table of section 3.7 of the physics manual.
 """
 
 from __future__ import annotations
@@ -101,15 +101,18 @@ def main() -> None:
 def _print(row: dict[str, Any]) -> None:
     depth, sigma = np.array(row["depth_cm"]), np.array(row["sigma"])
     print(row["case"])
-    for key in ("engine_standard", "engine_fine", "exact_beside_monte_carlo"):
+    for key, noise in (("engine_standard", 0 * sigma), ("engine_fine", 0 * sigma), ("exact_beside_monte_carlo", sigma)):
         d = np.array(row[key])
-        counted = np.maximum(np.abs(d) - (2 * sigma if key.startswith("exact") else 0.0), 0.0)
+        counted = np.maximum(np.abs(d) - 2 * noise, 0.0)
         worst = int(np.argmax(counted))
-        print(f"  {key:26s} rms {np.sqrt(np.mean(d**2)):.2f}  mean {d.mean():+.2f}  "
-              f"largest {d[worst]:+.2f} at {depth[worst]:.2f} cm (counted {counted[worst]:.2f})")  # fmt: skip
-    for n in range(len(depth)):
-        print(f"    {depth[n]:6.2f} cm, {row['density'][n]:.2f} g/cm3: {row['engine_standard'][n]:+6.2f} "
-              f"{row['engine_fine'][n]:+6.2f} | {row['exact_beside_monte_carlo'][n]:+6.2f} ({sigma[n]:.2f})", flush=True)  # fmt: skip
+        print(
+            f"  {key:26s} rms {np.sqrt(np.mean(d**2)):.2f}  mean {d.mean():+.2f}  "
+            f"largest {d[worst]:+.2f} at {depth[worst]:.2f} cm (counted {counted[worst]:.2f})"
+        )
+    columns = (row["engine_standard"], row["engine_fine"], row["exact_beside_monte_carlo"], row["sigma"])
+    for z, density, *values in zip(depth, row["density"], *columns, strict=True):
+        a, fine, b, noise = values
+        print(f"    {z:6.2f} cm, {density:.2f} g/cm3: {a:+6.2f} {fine:+6.2f} | {b:+6.2f} ({noise:.2f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def _rings(*rings: tuple[float, int]) -> tuple[Ring, ...]:
 
 
 #: directions by the name that requests use; boundaries and numbers of cones were found by annealing: the least error of
-#: open fields in water beside 6,900 directions, by a program that is not part of the project; what they are worth is
-#: measured by benchmarks/convergence.py. A ring across the beam takes a multiple of 8:
+#: open fields in water beside 6,900 directions (tools/anneal_cones.py); what they are worth is measured by
+#: benchmarks/convergence.py. A ring across the beam takes a multiple of 8:
 #: the lines of a cone at 45 degrees between two axes of the grid are swept along one of them, not evenly along both
 CONE_SETS: dict[str, tuple[Ring, ...]] = {
     "standard": _rings(
@@ -227,7 +227,8 @@ def _fit_amplitudes(r: FloatArray, cumulative: FloatArray, rates: FloatArray, we
 def _range_weights(shape: FloatArray) -> FloatArray:
     """Weights of a primary kernel's fit: its last tenth decides the dose from the maximum on, where it must be right.
 
-    Two exponentials leave 0.6 % there without weights and 0.5 % with them (6 MV).
+    Two exponentials leave 0.6 % there without weights and 0.5 % with them (6 MV). Ten times the weight would halve what
+    is left there, and misplace twice as much of the energy in the build-up.
     """
     return np.asarray(1.0 + 10.0 * shape**8)
 
