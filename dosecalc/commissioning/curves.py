@@ -130,6 +130,10 @@ def profile_points(axis: str, position_mm: FloatArray, depth_mm: float, across_m
 
 
 def equivalent_square_mm(field_mm: tuple[float, float]) -> float:
-    """Side of the square field of the same area to perimeter (Sterling, Perry, Katz 1964; from memory, not checked)."""
+    """Side of the square field of the same area to perimeter.
+
+    The rule of Sterling and others 1964; that it is used so: Seaby, Thomas, Ryde 2004, Br J Radiol 77:672, and as
+    2AB / (A + B) Tudor, Thomas 2004, Br J Radiol 77:941, abstract.
+    """
     x, y = field_mm
     return 2 * x * y / (x + y)
