@@ -5,7 +5,8 @@ Guideline 5.b, J Appl Clin Med Phys 23:e13641, table 1 (read in the open-access 
 scans in water cannot show (5.2, 5.4 to 8, electrons) is not scored, and said so.
 
 The guideline gives the high dose and the tail tolerances in dose, the penumbra a distance. Where a dose counts as steep
-it is not said: here from 3 % of the largest per mm, which is 30 %/cm, an assumption. What is steep is judged by distance, wherever it lies.
+it is not said: here from 3 % of the largest per mm, which is 30 %/cm, an assumption. What is steep is judged by
+distance, wherever it lies.
 """
 
 from __future__ import annotations

@@ -57,10 +57,10 @@ def field_edges(curve: Curve) -> Edges | None:
     """Edges of a profile's field; None where one of them is not in the profile.
 
     Flattened beams: where the dose crosses half of its largest value around the middle of the field. Beams without
-    flattening filter have no plateau to halve: near where it falls most steeply (inflection points lie within 1 mm of the
-    nominal field also without a filter, Wendykier and others 2021, Rep Pract Oncol Radiother 26:553, abstract), where it
-    is half of what the inside of the field, continued to the edge, would be there. The steepest place alone is lost in
-    the noise of a scan.
+    flattening filter have no plateau to halve: near where it falls most steeply (inflection points lie within 1 mm of
+    the nominal field also without a filter, Wendykier and others 2021, Rep Pract Oncol Radiother 26:553, abstract),
+    where it is half of what the inside of the field, continued to the edge, would be there. The steepest place alone is
+    lost in the noise of a scan.
     """
     position, value = by_position(curve)
     if len(position) < 5:
