@@ -72,25 +72,22 @@ def _beside(values, at, axes, offset):
 def electrons_in_water(groups, count=40_000, seed=1):
     """Mean depth and mean distance from the axis of the energy that electrons lay down about their origin, cm.
 
-    Electrons are followed one by one through the groups; each track is turned as a whole so that it starts in its true
-    direction instead of the nearest discrete one.
+    Electrons are followed one by one through the groups, along their discrete directions.
     """
     rng = np.random.default_rng(seed)
-    start = groups.start * groups.electrons.number
-    chosen = np.searchsorted(start.sum(0).cumsum() / start.sum(), (np.arange(count) + rng.random(count)) / count)
-    first = (rng.random(count)[:, None] > (start / start.sum(0)).cumsum(0).T[chosen]).sum(1)
-    angle, azimuth = groups.electrons.angle_rad[chosen], 2 * np.pi * rng.random(count)
-    true = np.column_stack([np.sin(angle) * np.cos(azimuth), np.sin(angle) * np.sin(azimuth), -np.cos(angle)])
+    start = groups.source[:, :, 0].ravel()
+    chosen = np.searchsorted(start.cumsum() / start.sum(), (np.arange(count) + rng.random(count)) / count)
     nodes = groups.directions.directions
-    now = np.argmax(true @ nodes.T, axis=1)
-    turn = np.array([_rotation(a, b) for a, b in zip(nodes[now], true, strict=True)])
+    first, now = np.divmod(chosen, len(nodes))
     place = np.zeros((count, 3))
     energy = forward = across = 0.0
     for g, width in enumerate(groups.width):
         moving = np.flatnonzero(first <= g)
         share = np.where(first[moving] == g, THETA, 1.0)
         step = nodes[now[moving]] * (share * width)[:, None]
-        at = np.einsum("nij,nj->ni", turn[moving], place[moving] + step * rng.random((len(moving), 1)))
+        # eq. 4 relaxes exponentially what starts in a group; what crosses it deposits about its middle
+        part = np.where(first[moving] == g, rng.exponential(size=len(moving)), rng.random(len(moving)))
+        at = place[moving] + step * part[:, None]
         laid = groups.deposit[g] * share
         energy += laid.sum()
         forward += -laid @ at[:, 2]
@@ -100,10 +97,3 @@ def electrons_in_water(groups, count=40_000, seed=1):
             chances = groups.scattering[g, 0].cumsum(1)[now[moving]]
             now[moving] = np.minimum((rng.random((len(moving), 1)) > chances).sum(1), len(nodes) - 1)
     return forward / energy, across / energy
-
-
-def _rotation(of, onto):
-    """The smallest rotation of one unit vector onto another (Rodrigues)."""
-    x, y, z = np.cross(of, onto)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + cross + cross @ cross / (1 + of @ onto)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosecalc.photon.cones import TILT_TERMS
+from dosecalc.photon.electron_calibration import RANGE_FACTORS, SPREADS, mixture
 from dosecalc.photon.electron_directions import DirectionSet, direction_set, scattering_generator, scattering_matrix
 from dosecalc.photon.electron_materials import electron_material
-from dosecalc.photon.electron_source import SourceElectrons, source_electrons
-from dosecalc.photon.kernel import PRIMARY_DEPTH_CM
+from dosecalc.photon.electron_source import source_electrons
+from dosecalc.photon.kernel import PRIMARY_DEPTH_CM, poly_kernel
 from dosecalc.photon.tables import attenuation_table
 
 FloatArray = NDArray[np.float64]
@@ -21,10 +22,6 @@ FloatArray = NDArray[np.float64]
 THETA = 0.5
 #: decay of the second over the first angular moment: 2.6 to 2.8 for 0.1 to 15 MeV in water (`ElectronMaterial`)
 SECOND_MOMENT = 2.7
-#: factor of the transport coefficient that stands for knock-on electrons, which leave the track sideways: with it (and
-#: ranges by collision losses alone) mean depth and breadth of the energy about its origin in water agree with the Monte
-#: Carlo point kernels (docs/heterogeneity.md has the table)
-KNOCK_ON = 1.1
 #: width of the lowest group (half a voxel of water) and growth from one to the next, g/cm2
 _FIRST, _GROWTH = 0.1, 1.25
 #: electrons below this stop on the spot, MeV
@@ -40,16 +37,13 @@ class ElectronGroups:
     Parameters
     ----------
     directions : DirectionSet
-    electrons : SourceElectrons
-        What starts.
-    start : float64 [groups, n]
-        Share with which each of the n electrons starts in each group.
     width : float64 [groups]
         Water-equivalent path within each group, g/cm2.
     deposit : float64 [groups]
-        Energy that an electron deposits in each, so that all that start deposit one unit.
+        Energy that an electron deposits in each, MeV.
     source : float64 [groups, directions, terms]
-        Electrons that start, per collision kerma: polynomials in the tilt of the local ray (`TILT_TERMS`).
+        Electrons that start, per collision kerma: polynomials in the tilt of the local ray (`TILT_TERMS`). A mixture
+        that deposits in water as the point kernels say (`electron_calibration`).
     stopping : float64 [groups, materials]
         Collision stopping power relative to water.
     scattering : float64 [groups - 1, materials, directions, directions]
@@ -58,11 +52,11 @@ class ElectronGroups:
         Largest tilt that the polynomials hold for.
     residual_tilt : float
         Root mean square error of the source's polynomials, summed over directions, as a share of the electrons.
+    residual_kernel : float
+        Largest error of the energy before any plane across or along the beam, as a share of all (`mixture`).
     """
 
     directions: DirectionSet
-    electrons: SourceElectrons
-    start: FloatArray
     width: FloatArray
     deposit: FloatArray
     source: FloatArray
@@ -70,6 +64,7 @@ class ElectronGroups:
     scattering: FloatArray
     max_tilt: float
     residual_tilt: float
+    residual_kernel: float
 
     def __len__(self) -> int:
         return len(self.width)
@@ -107,26 +102,40 @@ def electron_groups(
     """
     mu, _ = attenuation_table().coefficients("water", energies_mev)
     electrons = source_electrons(energies_mev, photons * np.exp(-mu * depth_cm))
-    ranges = _Ranges(float(electrons.energy_mev.max()) * 1.001)
+    ranges = _Ranges(float(electrons.energy_mev.max()) * 1.5)
     residual = np.interp(electrons.energy_mev, ranges.energy, ranges.range)
-    edges = _edges(float(residual.max()))
-    deposit = -np.diff(ranges.energy_at(edges))
+    edges = _edges(float(residual.max()) * max(RANGE_FACTORS))
+    width, deposit = -np.diff(edges), -np.diff(ranges.energy_at(edges))
     directions = direction_set()
-    start = _start_groups(residual, edges)
-    source, off = _source(electrons, start, directions, max_tilt)
-    # an electron that starts in a group leaves a share of theta of its energy loss there, and all that is below
-    below = np.append(np.cumsum(deposit[::-1])[::-1][1:], 0.0)
-    carried = float((THETA * deposit + below) @ source[:, :, 0].sum(1))
-    stopping, amounts = _per_material(edges, ranges, materials)
+    rate = scattering_generator(SECOND_MOMENT)
+    stopping, amounts = _per_material(edges, ranges, ("water", *materials))
     # from the middle of a group to the middle of the next
     between = (amounts[:-1] + amounts[1:]) / 2
-    rate = scattering_generator(SECOND_MOMENT)
     scattering = np.array([[scattering_matrix(rate, float(a)) for a in row] for row in between])
+    starts = np.array([_start_groups(residual * factor, edges) for factor in RANGE_FACTORS]) * electrons.number
+    spreads = np.array([scattering_matrix(rate, spread) for spread in SPREADS])
+    down = np.array([[0.0, 0.0, -1.0]])
+    numbers = np.array([_numbers(start, electrons.angle_rad, directions, down)[..., 0] for start in starts])
+    kinds = np.einsum("fgd,sde->fsge", numbers, spreads)
+    # an electron that starts in a group leaves a share of theta of its energy loss there, and all that is below
+    below = np.append(np.cumsum(deposit[::-1])[::-1][1:], 0.0)
+    carried = kinds.sum(-1) @ (THETA * deposit + below)
+    weights, misfit = mixture(
+        poly_kernel(energies_mev, photons * energies_mev), kinds / carried[..., None, None], directions.directions,
+        width, deposit, scattering[:, 0], THETA,
+    )  # fmt: skip
+    source, off = np.zeros((len(width), len(directions), len(TILT_TERMS))), 0.0
+    for spread, share in zip(spreads, (weights / carried).T, strict=True):
+        narrow, off_here = _source(np.tensordot(share, starts, 1), electrons.angle_rad, directions, max_tilt)
+        source += np.einsum("gdt,de->get", narrow, spread)
+        off += off_here
+    deposit /= float((THETA * deposit + below) @ source[:, :, 0].sum(1))
     # the electrons that leave a group are stopping times flux, and as many enter the next
     scattering *= (stopping[:-1] / stopping[1:])[:, :, None, None]
     return ElectronGroups(
-        directions, electrons, start, -np.diff(edges), deposit / carried, source, stopping, scattering, max_tilt, off
-    )
+        directions, width, deposit, source, stopping[:, 1:], scattering[:, 1:], max_tilt,
+        off / float(source[..., 0].sum()), misfit,
+    )  # fmt: skip
 
 
 class _Ranges:
@@ -179,32 +188,37 @@ def _start_groups(residual: FloatArray, edges: FloatArray) -> FloatArray:
 
 
 def _source(
-    electrons: SourceElectrons, start: FloatArray, directions: DirectionSet, max_tilt: float
+    number: FloatArray, angle_rad: FloatArray, directions: DirectionSet, max_tilt: float
 ) -> tuple[FloatArray, float]:
-    """Polynomials of the electrons that start in each group and direction, and their residual."""
+    """Polynomials of the numbers that start in each group and direction, and their error summed over all."""
     tilt = np.array([(u, v) for u in np.linspace(-1, 1, 7) for v in np.linspace(-1, 1, 7)]) * max_tilt
     rays = np.column_stack([tilt, -np.ones(len(tilt))])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     design = np.stack([tilt[:, 0] ** i * tilt[:, 1] ** j for i, j in TILT_TERMS], -1)
-    project = np.linalg.pinv(design)
+    taken = _numbers(number, angle_rad, directions, rays)
+    out = taken @ np.linalg.pinv(design).T
+    return out, float(np.sqrt(((out @ design.T - taken) ** 2).mean(-1)).sum())
+
+
+def _numbers(number: FloatArray, angle_rad: FloatArray, directions: DirectionSet, rays: FloatArray) -> FloatArray:
+    """Electrons that start in each group and direction, for rays of some directions, float64 [groups, directions, n].
+
+    ``number`` [groups, m] is how many start at each of the m angles from the ray.
+    """
     nodes = np.linspace(0, np.pi, _ANGLES)
     faces = np.concatenate([[0.0], (nodes[1:] + nodes[:-1]) / 2, [np.pi]])
     ring = 2 * np.pi * np.diff(-np.cos(faces))
-    position = electrons.angle_rad / nodes[1]
+    position = angle_rad / nodes[1]
     low = np.minimum(position.astype(int), _ANGLES - 2)
     angle = np.arccos(np.clip(directions.sub @ rays.T, -1, 1))  # [directions, within the cell, rays]
     omega = directions.solid_angle[:, None] / directions.sub.shape[1]
-    out = np.empty((len(start), len(directions), len(TILT_TERMS)))
-    error = total = 0.0
-    for g, number in enumerate(start * electrons.number):
-        histogram = np.bincount(low, number * (1 - position + low), _ANGLES)
-        histogram += np.bincount(low + 1, number * (position - low), _ANGLES)
+    out = np.empty((len(number), len(directions), len(rays)))
+    for g, here in enumerate(number):
+        histogram = np.bincount(low, here * (1 - position + low), _ANGLES)
+        histogram += np.bincount(low + 1, here * (position - low), _ANGLES)
         taken = (np.interp(angle, nodes, histogram / ring) * omega[:, :, None]).sum(1)
-        taken = _with_moments(taken, directions.directions, rays, number, electrons.angle_rad)
-        out[g] = taken @ project.T
-        error += float(np.sqrt(((out[g] @ design.T - taken) ** 2).mean(1)).sum())
-        total += float(histogram.sum())
-    return out, error / total
+        out[g] = _with_moments(taken, directions.directions, rays, here, angle_rad)
+    return out
 
 
 def _with_moments(
@@ -247,5 +261,5 @@ def _per_material(edges: FloatArray, ranges: _Ranges, materials: tuple[str, ...]
             material = electron_material(name)
             relative = material.collision(energy) / water
             stopping[g, m] = relative.mean()
-            amounts[g, m] = KNOCK_ON * (material.transport(energy) / relative).mean() * (upper - lower)
+            amounts[g, m] = (material.transport(energy) / relative).mean() * (upper - lower)
     return stopping, amounts

@@ -39,7 +39,9 @@ class Lines(NamedTuple):
 
     def of(self, members: NDArray[np.int64] | slice) -> Lines:
         """The lines of some of the directions."""
-        return Lines(*(column[members] for column in self))
+        return Lines(
+            self.axes[members], self.whole[members], self.step_cm[members], self.shifts[members], self.beside[members]
+        )
 
     def most(self) -> int:
         """The largest number of lines of any direction."""
