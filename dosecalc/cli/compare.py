@@ -11,6 +11,9 @@ from dosecalc.cli.options import DeviceType, Point, SpacingType
 from dosecalc.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from dosecalc.dicom.rtdose import RtDose
     from dosecalc.dose.compare import Comparison
     from dosecalc.geometry import Volume
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXIT_BELOW_MINIMUM = 1
+#: columns beyond which no table goes
+_WIDEST = 1000
 
 
 class PercentType(click.ParamType[float]):
@@ -188,15 +193,15 @@ def _print(result: Comparison) -> None:
     found = result.gamma
     kind = "local" if found.local else f"global, 100 % = {found.normalisation_gy:.4g} Gy"
     title = f"Gamma ({kind}; from {found.threshold_gy:.3g} Gy up, {found.above_threshold} voxels)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    table = Table(box=SIMPLE)
     table.add_column("criterion", no_wrap=True)
-    for heading in ("pass %", "mean", "median", "95 %", "max"):
+    for heading in ("voxels", "pass %", "mean", "median", "95 %", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
     for m in found.maps:
         s = m.statistics()
         figures = [_figure(s[k], 3) for k in ("mean", "median", "p95", "max")]
-        table.add_row(str(m.criterion), _figure(s["pass_rate_percent"], 2), *figures)
-    console.print(table)
+        table.add_row(str(m.criterion), f"{s['points']}", _figure(s["pass_rate_percent"], 2), *figures)
+    _print_whole(console, title, table)
     d = result.difference
     console.print(
         f"Dose difference: mean {_figure(d.mean_gy, 3)} Gy ({_figure(d.mean_percent, 2)} %), "
@@ -208,16 +213,18 @@ def _print(result: Comparison) -> None:
     x, y, z = result.worst_mm
     console.print(f"Worst gamma at x {x:.1f}, y {y:.1f}, z {z:.1f} mm")
     if result.structures:
-        console.print(_structure_table(result, Table, SIMPLE, escape))
+        _print_whole(
+            console,
+            "Structures: pass rates, and DVH differences in Gy",
+            _structure_table(result, Table, SIMPLE, escape),
+        )
     for text in (*result.notes, *(f"{s.name}: {n}" for s in result.structures for n in s.notes)):
         console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _structure_table(result: Comparison, table_type: Any, box: Any, escape: Any) -> Any:
     """One line per structure: pass rates, and differences of DVH figures."""
-    table = table_type(
-        title="Structures: pass rates, and DVH differences in Gy", title_justify="left", title_style="bold", box=box
-    )
+    table = table_type(box=box)
     table.add_column("structure", no_wrap=True, max_width=24)
     for m in result.gamma.maps:
         table.add_column(f"{m.criterion}", justify="right", no_wrap=True)
@@ -229,6 +236,16 @@ def _structure_table(result: Comparison, table_type: Any, box: Any, escape: Any)
         rates = [_figure(g["pass_rate_percent"], 2) for g in s.gamma]
         table.add_row(escape(s.name), *rates, *(_figure(x, 3) for x in differences))
     return table
+
+
+def _print_whole(console: Console, title: str, table: Table) -> None:
+    """A table with all its figures, however narrow the terminal: a figure that is cut is a wrong figure."""
+    from rich.measure import Measurement
+
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    wide = console.options.update(max_width=_WIDEST)
+    console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
 
 
 def _figure(value: float, digits: int) -> str:
