@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,8 @@ _MOST_BYTES = 16e9
 #: electrons are followed so far beside what photons hit: half the longest range in the thinnest matter, mm at most
 _MOST_BESIDE_MM = 40.0
 _THINNEST_G_CM3 = 0.2
+#: between two looks at the caller while tables are prepared
+_LOOK_S = 0.1
 
 
 class SecondaryElectrons:
@@ -100,7 +103,7 @@ class SecondaryElectrons:
         MachineError
             ``MATERIAL_UNKNOWN``
         """
-        groups = _groups(spectrum, self._materials, max_tilt)
+        groups = yield from self._prepared(spectrum, max_tilt)
         window = self._window(kerma, groups)
         if window is None:
             return
@@ -119,6 +122,17 @@ class SecondaryElectrons:
             groups.width, groups.deposit, groups.source, groups.stopping, groups.scattering, THETA, moved, max_tilt,
         )  # fmt: skip
         dose[window] += transport.dose()
+
+    def _prepared(self, spectrum: Spectrum, max_tilt: float) -> Generator[float, None, ElectronGroups]:
+        """The beam quality's tables; the caller has a look in between, for the first time takes a second or more."""
+        with_them = ThreadPoolExecutor(1)
+        try:
+            groups = with_them.submit(_groups, spectrum, self._materials, max_tilt)
+            while wait([groups], _LOOK_S).not_done:
+                yield 0.0
+            return groups.result()
+        finally:
+            with_them.shutdown(wait=False)
 
     def _window(self, kerma: Any, groups: ElectronGroups) -> tuple[slice, slice, slice] | None:
         """What photons hit, and as far beside it as electrons get."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.cpu.contamination import add_contamination
+from dosecalc_kernels.cpu.electron_transport import ElectronTransport
 from dosecalc_kernels.cpu.fluence import add_transmission, integral_image
 from dosecalc_kernels.cpu.pencil_beam import add_pencil_dose, trace_fan
 from dosecalc_kernels.cpu.source_share import add_source_share
@@ -51,6 +52,11 @@ def warm_up() -> float:
         transport = ConeTransport(one, (1.0, 1.0, 1.0), lanes=lanes)
         transport.load(one, one)
         list(transport.sweep(np.array([[0.0, 0.0, 1.0]]), np.ones((1, 4)), np.zeros((1, 4, 10)), projection, 1.0))
+    electrons = ElectronTransport(one, np.zeros((2, 2, 2), np.uint8), (1.0, 1.0, 1.0))
+    list(electrons.run(
+        one, np.array([[0.0, 0.0, 1.0]]), np.ones(2), np.ones(2), np.zeros((2, 1, 10)), np.ones((2, 1)),
+        np.ones((1, 1, 1, 1)), 0.5, projection, 1.0,
+    ))  # fmt: skip
     spectrum, release = np.ones(2, np.float32), np.ones((1, 2), np.float32)
     add_terma(
         one.copy(), one.copy(), one, one, np.zeros((2, 2, 2), np.int16), np.zeros(3), np.ones(3),
