@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,24 +121,40 @@ def _share(names: tuple[str, ...], share: str) -> tuple[str, ...]:
     return names[(int(which) - 1) % len(names) :: int(of)]
 
 
-def with_room(devices: tuple[Backend, ...], nbytes: int) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
-    """Those of the devices that a job of this size fits into, or else the CPU, with warnings for the result.
+def with_room(
+    devices: tuple[Backend, ...], nbytes: Callable[[int], int], most_passes: int
+) -> tuple[tuple[Backend, ...], int, tuple[str, ...]]:
+    """Those of the devices that a job fits into, in as few passes as it can, or else the CPU.
 
     Parameters
     ----------
     devices : tuple of Backend
-    nbytes : int
-        What the job takes of a device's memory.
+    nbytes : callable
+        What the job takes of a device's memory when it is done in so many passes.
+    most_passes : int
+        A power of 2; 1 for a job that cannot be divided.
+
+    Returns
+    -------
+    devices : tuple of Backend
+    passes : int
+    warnings : tuple of str
+        For the result.
     """
-    fitting = tuple(d for d in devices if d.launcher is None or d.launcher.memory.has_room(nbytes))
-    if fitting:
-        return fitting, ()
+    passes = 1
+    while passes <= most_passes:
+        fitting = tuple(d for d in devices if d.launcher is None or d.launcher.memory.has_room(nbytes(passes)))
+        if fitting:
+            break
+        passes *= 2
+    if fitting and passes == 1:
+        return fitting, 1, ()
+    what = f"it was computed in {passes} passes, which takes longer" if fitting else "it was computed on the CPU"
     warning = (
-        f"The job needs {nbytes / 2**30:.2f} GiB, more than is free on {', '.join(d.name for d in devices)}: "
-        "it was computed on the CPU."
+        f"The job needs {nbytes(1) / 2**30:.2f} GiB, more than is free on {', '.join(d.name for d in devices)}: {what}."
     )
     _LOG.warning(warning)
-    return (backend("cpu"),), (warning,)
+    return fitting or (backend("cpu"),), passes if fitting else 1, (warning,)
 
 
 def found_devices() -> tuple[Device, ...]:

@@ -36,6 +36,7 @@ from dosecalc.plan import Beam, Plan
 from dosecalc.plan.support import check_supported
 from dosecalc.spread import spread
 from dosecalc_kernels.cpu import threads
+from dosecalc_kernels.cuda.collapsed_cone import LANES
 from dosecalc_kernels.offload import Offload
 from dosecalc_kernels.registry import Backend
 
@@ -99,7 +100,8 @@ class DoseSettings:
         One of `ENGINES`.
     device : str
         ``cpu``; ``cuda`` for all GPUs, which share the beams, or ``cuda:N`` for one; ``auto`` for usable GPUs or else
-        the CPU. A job that does not fit into a GPU is computed on the CPU, with a warning in the result.
+        the CPU. A job that does not fit into a GPU is computed in several passes, or else on the CPU, with a warning
+        in the result.
     grid : Grid or None
         The dose grid; None covers all matter of the patient with ``spacing_mm``.
     spacing_mm : (dx, dy, dz)
@@ -175,12 +177,15 @@ def compute_dose(
     with threads.limit(settings.threads), device_errors():
         grid = settings.grid or _grid_of(patient, settings.spacing_mm)
         whole, window = _cover_patient(grid, with_boluses(patient, _all_boluses(plan)))
-        devices, warnings = with_room(devices, _BUILDERS[settings.engine].device_bytes(whole, settings))
+        builder = _BUILDERS[settings.engine]
+        devices, passes, warnings = with_room(
+            devices, lambda passes: builder.device_bytes(whole, settings, passes), builder.most_passes
+        )
         stopwatch: dict[str, float] = {}
 
         def engines_with(boluses: frozenset[int]) -> list[DoseEngine]:
             on_grid = patient_on_grid(with_boluses(patient, boluses), whole, Offload(devices[0]))
-            return spread(devices, len(devices), lambda device, _: _engine(on_grid, settings, device))
+            return spread(devices, len(devices), lambda device, _: _engine(on_grid, settings, device, passes))
 
         beams = _beams(engines_with, stopwatch, plan, assignment, window, patient, progress, cancelled or _never)
         total = np.zeros(grid.shape, np.float32)
@@ -227,7 +232,7 @@ def check_arc_tolerance(value: float) -> None:
         )
 
 
-def _collapsed_cone(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
+def _collapsed_cone(patient: Patient, settings: DoseSettings, device: Backend, passes: int) -> DoseEngine:
     numerics = CollapsedConeSettings(
         # a view lies within half of what shares a transport, and never spans more than fluence maps allow
         view_tolerance_deg=min(CollapsedConeSettings.view_tolerance_deg, settings.arc_tolerance_deg / 2),
@@ -236,10 +241,10 @@ def _collapsed_cone(patient: Patient, settings: DoseSettings, device: Backend) -
         cones=settings.cones,
         heterogeneity=settings.heterogeneity,
     )
-    return CollapsedCone(patient, numerics, device)
+    return CollapsedCone(patient, numerics, device, passes)
 
 
-def _pencil_beam(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
+def _pencil_beam(patient: Patient, settings: DoseSettings, device: Backend, _: int) -> DoseEngine:
     numerics = PencilBeamSettings(
         arc_tolerance_deg=settings.arc_tolerance_deg,
         quantity=settings.quantity,
@@ -250,27 +255,33 @@ def _pencil_beam(patient: Patient, settings: DoseSettings, device: Backend) -> D
 
 @dataclass(frozen=True)
 class _Builder:
-    """How an engine is made for a patient on a device, and how much of the device's memory it takes for a grid."""
+    """How an engine is made for a patient on a device, and how much of the device's memory it takes for a grid.
 
-    make: Callable[[Patient, DoseSettings, Backend], DoseEngine]
-    device_bytes: Callable[[Grid, DoseSettings], int]
+    A device with too little memory may be able to do the work in several passes, a power of 2.
+    """
+
+    make: Callable[[Patient, DoseSettings, Backend, int], DoseEngine]
+    device_bytes: Callable[[Grid, DoseSettings, int], int]
+    most_passes: int
 
 
 #: one for each of `dosecalc.photon.engines.ENGINES`, which say what the engines can do
 _BUILDERS = {
-    "collapsed_cone": _Builder(_collapsed_cone, lambda grid, s: CollapsedCone.device_bytes(grid, s.heterogeneity)),
-    "pencil_beam": _Builder(_pencil_beam, lambda grid, _: PencilBeam.device_bytes(grid.shape)),
+    "collapsed_cone": _Builder(
+        _collapsed_cone, lambda grid, s, passes: CollapsedCone.device_bytes(grid, s.heterogeneity, passes), LANES
+    ),
+    "pencil_beam": _Builder(_pencil_beam, lambda grid, _settings, _passes: PencilBeam.device_bytes(grid.shape), 1),
 }
 
 
-def _engine(patient: Patient, settings: DoseSettings, device: Backend) -> DoseEngine:
+def _engine(patient: Patient, settings: DoseSettings, device: Backend, passes: int) -> DoseEngine:
     """The engine on a device, which becomes that of the calling thread."""
     device.use()
     make = _BUILDERS[settings.engine].make
     if settings.quantity == "water_in_medium":
-        to_medium = make(patient, replace(settings, quantity="medium"), device)
+        to_medium = make(patient, replace(settings, quantity="medium"), device, passes)
         return DoseToWater(to_medium, patient.material, patient.materials)
-    return make(patient, settings, device)
+    return make(patient, settings, device, passes)
 
 
 def _add_seconds(stopwatch: dict[str, float], engines: list[DoseEngine]) -> None:

@@ -102,6 +102,48 @@ def test_a_job_too_large_for_a_device_is_computed_on_the_cpu_with_a_warning(
 
 
 @needs_compiler
+def test_a_job_too_large_for_one_pass_is_divided_and_keeps_its_bits(monkeypatch, patient, plan, machine):
+    from dosecalc.photon.collapsed_cone import CollapsedCone
+
+    settings = DoseSettings(grid=patient.density.grid)
+    needed = {n: CollapsedCone.device_bytes(patient.density.grid, passes=n) for n in (1, 2, 4)}
+    choose_devices(monkeypatch, host())
+    whole = compute_dose(patient, plan, machine, settings)
+    # room for four passes but not for two; a device that is asked for more than it has fails
+    small = int((needed[4] + needed[2]) / 2 / 0.95)
+    choose_devices(monkeypatch, host(memory_bytes=small))
+    divided = compute_dose(patient, plan, machine, settings)
+    assert any("in 4 passes" in w for w in divided.warnings) and not whole.warnings
+    assert "host-cuda" in divided.provenance["device"]
+    assert_array_equal(divided.total_gy, whole.total_gy)
+
+
+@needs_compiler
+def test_what_is_made_of_a_patient_stays_on_the_device_for_the_next_request(monkeypatch, patient, plan, machine):
+    device = host()
+    choose_devices(monkeypatch, device)
+    put, sizes = device.launcher.put, []
+
+    def watched(array, dtype):
+        if not device.launcher.is_device_array(array):
+            sizes.append(array.shape)
+        return put(array, dtype)
+
+    monkeypatch.setattr(device.launcher, "put", watched)
+    shape = patient.density.grid.shape
+    doses, uploads = [], []
+    denser = replace(patient, density=replace(patient.density, values=patient.density.values * 2))
+    for case in (patient, patient, denser):
+        sizes.clear()
+        doses.append(compute_dose(case, plan, machine, DoseSettings(grid=patient.density.grid)).total_gy)
+        uploads.append(sizes.count(shape))
+    assert uploads[0] > 0 and uploads[1] == 0
+    assert uploads[2] == uploads[0]  # of another density nothing is there
+    assert_array_equal(doses[0], doses[1])
+    assert abs(doses[2] - doses[0]).max() > 0.1 * doses[0].max()
+
+
+@needs_compiler
 def test_the_estimate_of_memory_holds(monkeypatch, patient, plan, machine):
     """What was said to fit does: the estimate is no less than what the engine takes at any time."""
     from dosecalc.photon.collapsed_cone import CollapsedCone

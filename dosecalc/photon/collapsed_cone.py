@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,7 @@ from dosecalc.photon.wedges import FilteredMap
 from dosecalc.plan import Beam
 from dosecalc_kernels.cpu.collapsed_cone import VACUUM_G_CM3
 from dosecalc_kernels.cuda.collapsed_cone import bytes_needed
+from dosecalc_kernels.cuda.memory import digest
 from dosecalc_kernels.registry import Backend, backend
 
 #: what the electrons' own transport costs, in transports along cones (6 MV; for the progress only)
@@ -78,25 +79,34 @@ class CollapsedCone:
     settings : CollapsedConeSettings
     device : Backend, optional
         Where it computes; the CPU by default.
+    passes : int
+        In how many the cones are swept on a device: more take less of its memory, more time, and give the same bits.
     """
 
-    def __init__(self, patient: Patient, settings: CollapsedConeSettings, device: Backend | None = None) -> None:
+    def __init__(
+        self, patient: Patient, settings: CollapsedConeSettings, device: Backend | None = None, passes: int = 1
+    ) -> None:
         self.grid = patient.density.grid
         self.settings = settings
         self.stopwatch = Stopwatch()
         self._materials = patient.materials
         self.device = device or backend("cpu")
         density, material = patient.density.values, patient.material
-        self._density = self.device.put(density)
-        self._material = self.device.put(material)
         release = np.where(density > VACUUM_G_CM3, material.astype(np.int16), np.int16(-1))
-        self._release = self.device.put(release)
+        # the name under which a device keeps what is made of this patient for the next request
+        self._key = "" if self.device.launcher is None else digest(density, material)
+        self._density, self._material, self._release = self.device.kept_under(
+            (self._key, "patient"), lambda: tuple(self.device.put(a) for a in (density, material, release))
+        )
         self._electrons = ElectronDose(self.grid, self._density, self._release, self.device)
         self._add_terma = self.device.kernel("add_terma")
         dx, dy, dz = self.grid.spacing_mm
         spacing_cm = (dx / 10, dy / 10, dz / 10)
-        self._transport = self.device.kernel("ConeTransport")(density, spacing_cm)
-        self._missing = MissingScatter(density, spacing_cm, self.device) if settings.missing_scatter else None
+        options = {} if self.device.launcher is None else {"key": self._key, "passes": passes}
+        self._transport = self.device.kernel("ConeTransport")(density, spacing_cm, **options)
+        self._missing = None
+        if settings.missing_scatter:
+            self._missing = MissingScatter(density, spacing_cm, self.device, self._key, passes)
         self._bases: dict[bytes, tuple[Any, Any]] = {}
         self._secondary: SecondaryElectrons | None = None
         if settings.heterogeneity == "electron_transport":
@@ -104,14 +114,18 @@ class CollapsedCone:
             self._secondary = SecondaryElectrons(density, material, travelled, self.grid.spacing_mm, self.device)
 
     @staticmethod
-    def device_bytes(grid: Grid, heterogeneity: str = "density_scaling") -> int:
-        """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it."""
-        # density, material, release, two basis densities and as many temporaries, dose of contamination electrons
-        own = bytes_needed(grid.shape) + grid.size * (4 + 1 + 2 + 8 + 8 + 4)
+    def device_bytes(grid: Grid, heterogeneity: str = "density_scaling", passes: int = 1) -> int:
+        """Memory of a device that the engine takes for a grid: the transport's, and what lies there with it.
+
+        Fluence maps and tables of cones and spectra are not in it: what is never given away is room for them.
+        """
+        # density, material, release, two basis densities and as many temporaries, dose of contamination
+        # electrons
+        own = bytes_needed(grid.shape, passes) + grid.size * (4 + 1 + 2 + 8 + 8 + 4)
         if heterogeneity == "electron_transport":
             own += electron_dose.device_bytes(grid.shape)
         dx, dy, dz = grid.spacing_mm
-        return own + missing_scatter.device_bytes(grid.shape, (dx / 10, dy / 10, dz / 10))
+        return own + missing_scatter.device_bytes(grid.shape, (dx / 10, dy / 10, dz / 10), passes)
 
     def beam_dose(
         self,
@@ -196,11 +210,14 @@ class CollapsedCone:
     def _basis(self, share: NDArray[np.float32]) -> tuple[Any, Any]:
         """The densities of both basis materials, kept for the next beam of the same energy."""
         key = share.tobytes()
+
+        def made() -> tuple[Any, Any]:
+            of_material = [self.device.put(share[:, n])[self._material] for n in (0, 1)]
+            return self._density * of_material[0], self._density * of_material[1]
+
         if key not in self._bases:
-            of_material = [self.device.put(share[:, n]) for n in (0, 1)]
-            self._bases = {
-                key: (self._density * of_material[0][self._material], self._density * of_material[1][self._material])
-            }
+            first, second = self.device.kept_under((self._key, "basis", key), made)
+            self._bases = {key: (first, second)}
         return self._bases[key]
 
     def _trace(
@@ -236,8 +253,7 @@ class CollapsedCone:
         with self.stopwatch.measure("electrons"):
             for part in parts:
                 if part.spectral is spectral:
-                    on_host = replace(part.fluence, values=self.device.get(part.fluence.values))
-                    self._electrons.add(electrons, on_host, head.energy, source, rotation, sad)
+                    self._electrons.add(electrons, part.fluence, head.energy, source, rotation, sad)
 
     def _axial(self, beam: Beam, group: TransportGroup, machine: Machine) -> tuple[FloatArray, FloatArray]:
         """Rotation from the patient to the axial frame, and the projection from voxel indices to that frame, cm.

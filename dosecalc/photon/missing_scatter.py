@@ -72,24 +72,40 @@ class MissingScatter:
     spacing_cm : (dx, dy, dz)
     device : Backend
         Where cones are swept.
+    key : str
+        Names the content of the density; a device keeps what is made of it under this name.
+    passes : int
+        See `dosecalc_kernels.cuda.collapsed_cone.ConeTransport`.
     """
 
-    def __init__(self, density: Float32Array, spacing_cm: tuple[float, float, float], device: Backend) -> None:
+    def __init__(
+        self,
+        density: Float32Array,
+        spacing_cm: tuple[float, float, float],
+        device: Backend,
+        key: str = "",
+        passes: int = 1,
+    ) -> None:
         put = device.put
-        outside = _outside(density)
         counts = _counts(density.shape, spacing_cm)
         self._factors = tuple(n / m for n, m in zip(density.shape, counts, strict=True))
         coarse_cm = [f * step for f, step in zip(self._factors, spacing_cm[::-1], strict=True)]
         self._pads = tuple(int(np.ceil(MARGIN_CM / step)) for step in coarse_cm)
         axes = tuple(zip(density.shape, counts, self._pads, strict=True))
         self._device = device
-        self._density, self._is_matter = put(density), put(density > VACUUM_G_CM3)
         self._share = [put(_overlap(n, m, pad)) for n, m, pad in axes]
         self._interpolation = [put(_linear(n, m, pad)) for n, m, pad in axes]
-        self._water = 1.0 - self._mean(put(~outside))
-        self._mass = self._mean(self._density) + self._water
+
+        def made() -> tuple[Any, ...]:
+            there = put(density)
+            water = 1.0 - self._mean(put(~_outside(density)))
+            return there, put(density > VACUUM_G_CM3), water, self._mean(there) + water
+
+        kept = device.kept_under((key, "missing scatter", spacing_cm), made)
+        self._density, self._is_matter, self._water, self._mass = kept
         coarse = device.get(self._mass).astype(np.float32)
-        self._transport = device.kernel("ConeTransport")(coarse, tuple(coarse_cm[::-1]))
+        options = {} if device.launcher is None else {"passes": passes}
+        self._transport = device.kernel("ConeTransport")(coarse, tuple(coarse_cm[::-1]), **options)
 
     def dose(self, scerma: Any, flights: Flights, turn: FloatArray, projection: FloatArray) -> Any:
         """The dose that does not come back.
@@ -164,14 +180,14 @@ def _some(cones: ConeSet, which: slice) -> ConeSet:
     )
 
 
-def device_bytes(shape: tuple[int, int, int], spacing_cm: tuple[float, float, float]) -> int:
+def device_bytes(shape: tuple[int, int, int], spacing_cm: tuple[float, float, float], passes: int = 1) -> int:
     """Memory of a device that a `MissingScatter` takes for a grid."""
     coarse = [
         n + 2 * int(np.ceil(MARGIN_CM / (whole * step / n)))
         for n, whole, step in zip(_counts(shape, spacing_cm), shape, spacing_cm[::-1], strict=True)
     ]
     # on the grid density, which voxels are matter, and temporaries in float64
-    return bytes_needed((coarse[0], coarse[1], coarse[2])) + math.prod(shape) * (4 + 1 + 3 * 8)
+    return bytes_needed((coarse[0], coarse[1], coarse[2]), passes) + math.prod(shape) * (4 + 1 + 3 * 8)
 
 
 def _counts(shape: tuple[int, ...], spacing_cm: tuple[float, float, float]) -> list[int]:

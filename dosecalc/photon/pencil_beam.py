@@ -183,8 +183,7 @@ class PencilBeam:
         with self.stopwatch.measure("electrons"):
             for part in parts:
                 if part.spectral is prepared.spectral:
-                    on_host = replace(part.fluence, values=self.device.get(part.fluence.values))
-                    self._electrons.add(electrons, on_host, energy, source, rotation, sad)
+                    self._electrons.add(electrons, part.fluence, energy, source, rotation, sad)
 
     def _add_part(
         self,
