@@ -1,10 +1,10 @@
 """Speed of the collapsed cone on the CPU: the transport sweep, whole beams, memory.
 
-Usage: python -m benchmarks.transport [--output FILE] [--repeat N]
+Usage: python -m benchmarks.transport [--output FILE] [--repeat N] [--document docs/performance.md]
 
 Beside the sweep stands what the memory of the machine could feed: each voxel of each cone reads kerma, scerma and
 density and reads and writes dose, five float32 or 20 bytes; the bandwidth is that of a copy of large arrays, measured
-in the same run.
+in the same run. Whole beams state seconds of wall time by step. ``--document`` writes the tables between its markers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.machine_info import machine_info
 from dosecalc.engine import DoseSettings, compute_dose
 from dosecalc.geometry import Grid, Volume
 from dosecalc.machine import load_machine
+from dosecalc.outputs.documents import check_markers, replace_between_markers
 from dosecalc.patient.model import Patient
 from dosecalc.plan import Beam, ControlPoint, FractionGroup, MlcGeometry, Plan
 from dosecalc_kernels.cpu import threads
@@ -118,12 +119,41 @@ def whole_beam(kind: str, spacing_mm: float) -> dict[str, Any]:
     }
 
 
+def document(result: dict[str, Any]) -> str:
+    """The tables of a run, as Markdown."""
+    machine, limit = result["machine"], result["memory_limit_voxel_cones_per_s"]
+    lines = [
+        f"Commit {machine['commit']}; {machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
+        f"Numba {machine['numba']}, NumPy {machine['numpy']}. A copy of large arrays moved "
+        f"{result['copy_bytes_per_s'] / 1e9:.1f} GB/s in the same run: at {BYTES_PER_VOXEL_CONE} bytes at most "
+        f"{limit:.2e} voxel-cones per second.",
+        "",
+        "| volume | threads | voxel-cones/s | per core (processor time) | of the memory's limit |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for sweep_ in result["sweeps"]:
+        lines.append(
+            f"| {'x'.join(map(str, sweep_['shape']))} | {sweep_['threads'] or 'all'} "
+            f"| {sweep_['voxel_cones_per_s']:.2e} | {sweep_['voxel_cones_per_core_s']:.2e} "
+            f"| {sweep_['voxel_cones_per_s'] / limit:.0%} |"
+        )
+    lines += ["", "| beam | grid | views / transports | seconds by step |", "| --- | --- | --- | --- |"]
+    for b in result["beams"]:
+        steps = ", ".join(f"{k} {v:.2f}" for k, v in b["seconds"].items())
+        size = f"{b['spacing_mm']} mm, {b['voxels']:.2e}"
+        lines.append(f"| {b['beam']} | {size} | {b['views']} / {b['transports']} | {steps} |")
+    return "\n".join([*lines, "", f"Peak memory {result['peak_memory_mib']:.0f} MiB."])
+
+
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--document", type=Path)
     args = parser.parse_args()
+    if args.document:
+        check_markers(args.document, "transport")
     compile_s = threads.warm_up()
     bandwidth = copy_bandwidth(args.repeat)
     limit = bandwidth / BYTES_PER_VOXEL_CONE
@@ -156,6 +186,8 @@ def main() -> None:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(result, indent=1) + "\n")
+    if args.document:
+        replace_between_markers(args.document, "transport", document(result))
 
 
 if __name__ == "__main__":
