@@ -24,6 +24,8 @@ extern "C" __global__ void shifted(const float* __restrict__ a, float* b, int n,
         b[i] = helper(a[i < n ? i : 0], by);
 }
 
+extern "C" __global__ void by_fours(float4* out) { out[threadIdx.x] = make_float4(1.0f, 2.0f, 3.0f, 4.0f); }
+
 extern "C" __global__ void race(int* last)
 {
     *last = blockIdx.x * blockDim.x + threadIdx.x;
@@ -137,6 +139,15 @@ def test_more_shared_memory_than_every_device_gives_is_an_error(plain):
     launcher.launch(plain, "shifted", (1,), (32,), arrays, shared_bytes=48 * 1024)
     with pytest.raises(DeviceFault, match="shared memory"):
         launcher.launch(plain, "shifted", (1,), (32,), arrays, shared_bytes=48 * 1024 + 4)
+
+
+def test_a_misaligned_address_is_an_error(plain):
+    launcher = HostLauncher()
+    there = launcher.zeros(12, np.float32)
+    launcher.launch(plain, "by_fours", (1,), (2,), [there[4:]])
+    assert_array_equal(launcher.get(there), [0, 0, 0, 0, 1, 2, 3, 4, 1, 2, 3, 4])
+    with pytest.raises(DeviceFault, match="misaligned"):
+        launcher.launch(plain, "by_fours", (1,), (2,), [there[2:]])
 
 
 def test_writing_outside_an_array_is_an_error(folder):

@@ -178,6 +178,9 @@ class HostLauncher(Launcher):
     def _launch(
         self, source: Source, kernel: str, grid: Dims, block: Dims, args: Sequence[Any], shared_bytes: int
     ) -> None:
+        for a, p in zip(args, source.kernels()[kernel], strict=True):
+            if p.pointer and a.ctypes.data % p.alignment:
+                raise DeviceFault("DEVICE_FAILED", f"{source.name}.cu, {kernel}: {p.name} is a misaligned address.")
         start = time.perf_counter()
         library = _library(source, self._races)
         self.compile_seconds += time.perf_counter() - start

@@ -100,7 +100,7 @@ __device__ __forceinline__ double log_terma_at(const double* table, int n, doubl
 }
 
 extern "C" __global__ void trace_fan(
-    float* fan, int rows, int columns, int nodes, const float* density, int nz, int ny, int nx, const double* g,
+    float4* fan, int rows, int columns, int nodes, const float* density, int nz, int ny, int nx, const double* g,
     int lateral, const double* log_terma, int terma_nodes)
 {
     const i64 ray = i64(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -132,8 +132,8 @@ extern "C" __global__ void trace_fan(
 
     double depth = 0.0;
     Lever near = {0.0, 0.0, 0.0}, far = {0.0, 0.0, 0.0};
-    float* out = fan + ray * nodes * 4;
-    for (int node = 0; node < nodes; node++, out += 4) {
+    float4* out = fan + ray * nodes;
+    for (int node = 0; node < nodes; node++) {
         const double stop = g[FAN_DEPTH] + node * g[FAN_STEP];
         const double before = t;
         double mass = 0.0, released = 0.0;
@@ -158,13 +158,11 @@ extern "C" __global__ void trace_fan(
             carry(near, length, mass, released, g[REACH]);
             carry(far, length, mass, released, g[REACH + 1]);
         }
-        out[0] = float(depth);
-        out[1] = width(near, g[WIDEST]);
-        out[2] = width(far, g[WIDEST]);
-        out[3] = 1.0f;
+        float more = 1.0f;
         if (hardened)
-            out[3] = float(exp(log_terma_at(log_terma, terma_nodes, g[TERMA_STEP], depth * soft) -
-                               log_terma_at(log_terma, terma_nodes, g[TERMA_STEP], depth)));
+            more = float(exp(log_terma_at(log_terma, terma_nodes, g[TERMA_STEP], depth * soft) -
+                             log_terma_at(log_terma, terma_nodes, g[TERMA_STEP], depth)));
+        out[node] = make_float4(float(depth), width(near, g[WIDEST]), width(far, g[WIDEST]), more);
     }
 }
 
@@ -178,9 +176,13 @@ __device__ __forceinline__ Corners corners(float u, float v, float factor)
     return {{factor * (1.0f - v) * (1.0f - u), factor * (1.0f - v) * u, factor * v * (1.0f - u), factor * v * u}};
 }
 
-__device__ __forceinline__ float interpolated(const float* at, i64 first, i64 second, const Corners& c)
+// Four values at a time: one access to memory instead of four.
+__device__ __forceinline__ float4 interpolated(const float4* at, i64 first, i64 second, const Corners& c)
 {
-    return c.w[0] * at[0] + c.w[1] * at[first] + c.w[2] * at[second] + c.w[3] * at[first + second];
+    const float4 p = at[0], q = at[first], r = at[second], s = at[first + second];
+    return make_float4(
+        c.w[0] * p.x + c.w[1] * q.x + c.w[2] * r.x + c.w[3] * s.x, c.w[0] * p.y + c.w[1] * q.y + c.w[2] * r.y + c.w[3] * s.y,
+        c.w[0] * p.z + c.w[1] * q.z + c.w[2] * r.z + c.w[3] * s.z, c.w[0] * p.w + c.w[1] * q.w + c.w[2] * r.w + c.w[3] * s.w);
 }
 
 // Row of the weight table for a lateral scale s = 1 / product, with the part of the way to the next one.
@@ -191,9 +193,9 @@ __device__ __forceinline__ float scale_place(float product, const double* g, int
 }
 
 extern "C" __global__ void add_pencil_dose(
-    float* dose, const short* release_index, int nz, int ny, int nx, const double* g, const float* fan, int fan_rows,
-    int fan_columns, int nodes, const float* near, int near_rows, int near_columns, const float* far, int far_rows,
-    int far_columns, const float* primary, const float* scatter, int depths, int scales, const float* medium)
+    float* dose, const short* release_index, int nz, int ny, int nx, const double* g, const float4* fan, int fan_rows,
+    int fan_columns, int nodes, const float4* near, int near_rows, int near_columns, const float4* far, int far_rows,
+    int far_columns, const float4* primary, const float4* scatter, int depths, int scales, const float* medium)
 {
     const i64 voxel = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (voxel >= i64(nz) * ny * nx)
@@ -222,12 +224,12 @@ extern "C" __global__ void add_pencil_dose(
         return;
     const Corners ray = corners(u - iu, v - iv, 1.0f);
     const float fw = w - iw;
-    const float* at = fan + ((i64(iv) * fan_columns + iu) * nodes + iw) * 4;
-    const i64 next_ray = i64(nodes) * 4, next_row = i64(fan_columns) * nodes * 4;
-    float value[4];
-    for (int k = 0; k < 4; k++)
-        value[k] = (1.0f - fw) * interpolated(at + k, next_ray, next_row, ray) +
-                   fw * interpolated(at + 4 + k, next_ray, next_row, ray);
+    const float4* at = fan + (i64(iv) * fan_columns + iu) * nodes + iw;
+    const i64 next_ray = nodes, next_row = i64(fan_columns) * nodes;
+    const float4 here = interpolated(at, next_ray, next_row, ray), further = interpolated(at + 1, next_ray, next_row, ray);
+    const float value[4] = {
+        (1.0f - fw) * here.x + fw * further.x, (1.0f - fw) * here.y + fw * further.y,
+        (1.0f - fw) * here.z + fw * further.z, (1.0f - fw) * here.w + fw * further.w};
     if (!(value[0] >= 0.0f)) {
         dose[voxel] += value[0]; // a lost density shows
         return;
@@ -240,18 +242,18 @@ extern "C" __global__ void add_pencil_dose(
     const int jd = int(d), jp = int(p), js = int(q);
     const Corners of_primary = corners(p - jp, d - jd, medium[2 * kind]);
     const Corners of_scatter = corners(q - js, d - jd, medium[2 * kind + 1]);
-    const float* in_primary = primary + (i64(jd) * scales + jp) * 8;
-    const float* in_scatter = scatter + (i64(jd) * scales + js) * 8;
+    const float4* in_primary = primary + (i64(jd) * scales + jp) * 2;
+    const float4* in_scatter = scatter + (i64(jd) * scales + js) * 2;
 
-    const float* map = near;
-    int shapes = 8, columns = near_columns;
+    const float4* map = near;
+    int fours = 2, columns = near_columns;
     u = (x - float(g[NEAR_FIRST])) / float(g[NEAR_PITCH]);
     v = (y - float(g[NEAR_FIRST + 1])) / float(g[NEAR_PITCH]);
     iu = int(u);
     iv = int(v);
     if (!(u >= 0.0f && v >= 0.0f && iu < near_columns - 1 && iv < near_rows - 1)) {
         map = far;
-        shapes = 4;
+        fours = 1;
         columns = far_columns;
         u = (x - float(g[FAR_FIRST])) / float(g[FAR_PITCH]);
         v = (y - float(g[FAR_FIRST + 1])) / float(g[FAR_PITCH]);
@@ -261,13 +263,17 @@ extern "C" __global__ void add_pencil_dose(
             return;
     }
     const Corners pixel = corners(u - iu, v - iv, 1.0f);
-    const float* cell = map + (i64(iv) * columns + iu) * shapes;
-    const i64 next_depth = i64(scales) * 8;
+    const float4* cell = map + (i64(iv) * columns + iu) * fours;
+    const i64 next_depth = i64(scales) * 2;
     float total = 0.0f;
-    for (int k = 0; k < shapes; k++) {
-        const float weight = interpolated(in_primary + k, 8, next_depth, of_primary) +
-                             interpolated(in_scatter + k, 8, next_depth, of_scatter);
-        total += weight * interpolated(cell + k, shapes, i64(columns) * shapes, pixel);
+    for (int k = 0; k < fours; k++) {
+        const float4 in_map = interpolated(cell + k, fours, i64(columns) * fours, pixel);
+        const float4 by_primary = interpolated(in_primary + k, 2, next_depth, of_primary);
+        const float4 by_scatter = interpolated(in_scatter + k, 2, next_depth, of_scatter);
+        total += (by_primary.x + by_scatter.x) * in_map.x;
+        total += (by_primary.y + by_scatter.y) * in_map.y;
+        total += (by_primary.z + by_scatter.z) * in_map.z;
+        total += (by_primary.w + by_scatter.w) * in_map.w;
     }
     // inverse square, and photons per area of the plane, which the maps hold: (sad/r)^2 / cos^3
     const double distance = sqrt(ex * ex + ey * ey + ez * ez);

@@ -29,12 +29,16 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel: a scalar, or a pointer to elements of ``dtype``; ``constant`` ones are not written."""
+    """One parameter of a kernel: a scalar, or a pointer to elements of ``dtype``; ``constant`` ones are not written.
+
+    ``alignment`` is that of what a pointer points to, bytes: four times that of a float for float4.
+    """
 
     name: str
     dtype: np.dtype[np.generic]
     pointer: bool
     constant: bool
+    alignment: int
 
 
 @dataclass(frozen=True)
@@ -100,4 +104,6 @@ def _parameter(declaration: str) -> Parameter:
     kind = " ".join(w for w in words if w not in ("*", "const"))
     if kind not in _TYPES or words.count("*") > 1:
         raise TypeError(f"a kernel parameter is declared as {declaration.strip()!r}; known types: {', '.join(_TYPES)}")
-    return Parameter(name, np.dtype(_TYPES[kind]), pointer, constant)
+    dtype = np.dtype(_TYPES[kind])
+    together = int(kind[-1]) if kind in ("float2", "float4", "double2") else 1
+    return Parameter(name, dtype, pointer, constant, dtype.itemsize * together)
