@@ -55,22 +55,24 @@ def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
     return result, min(walls), min(cpus)
 
 
-def measure(dimensions: int, size: int, case: str, criterion: tuple[float, float]) -> dict[str, Any]:
-    """One comparison by either program."""
+def measure(dimensions: int, size: int, case: str, criterion: tuple[float, float], edge: float) -> dict[str, Any]:
+    """One comparison by either program; ``edge``: edge of an evaluated voxel in voxels of the reference."""
     import pymedphys
 
     spacing = 2.5 if dimensions == 3 else 1.0
     n = size if dimensions == 3 else 2 * size
     axes = tuple((np.arange(n) - n / 2) * spacing for _ in range(dimensions))
-    reference, evaluated = field(axes), field(axes, *CASES[case])
+    m = round(n / edge)
+    other = axes if edge == 1 else tuple((np.arange(m) - m / 2) * (spacing * edge) for _ in range(dimensions))
+    reference, evaluated = field(axes), field(other, *CASES[case])
 
     def ours(sampling: int | None) -> GammaResult:
         text = f"{criterion[0]}%/{criterion[1]}mm"
-        return gamma_on_axes(axes, reference, axes, evaluated, text, sampling=sampling)
+        return gamma_on_axes(axes, reference, other, evaluated, text, sampling=sampling)
 
     def theirs() -> np.ndarray:
         options = {"lower_percent_dose_cutoff": 10, "interp_fraction": 10, "max_gamma": 2}
-        return pymedphys.gamma(axes, reference, axes, evaluated, *criterion, **options)  # type: ignore[no-any-return]
+        return pymedphys.gamma(axes, reference, other, evaluated, *criterion, **options)  # type: ignore[no-any-return]
 
     start = time.perf_counter()
     ours(10)
@@ -85,6 +87,8 @@ def measure(dimensions: int, size: int, case: str, criterion: tuple[float, float
         "case": case,
         "dimensions": dimensions,
         "size": n,
+        "spacing_mm": spacing,
+        "evaluated_spacing_mm": spacing * edge,
         "criterion": f"{criterion[0]:g}%/{criterion[1]:g}mm",
         "points": found.above_threshold,
         "first_call_s": first,
@@ -110,13 +114,16 @@ def main() -> None:
     options.add_argument("--size", type=int, default=60, help="voxels of 2.5 mm along each axis (3-D); 2-D takes twice")
     options.add_argument("--dimensions", type=int, nargs="+", default=[2, 3])
     options.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    options.add_argument(
+        "--edge", type=float, default=1.0, help="edge of an evaluated voxel in voxels of the reference"
+    )
     options.add_argument("--table", action="store_true", help="print the table of docs/gamma.md instead of JSON")
     chosen = options.parse_args()
     warnings.simplefilter("ignore")
     rows = []
     for dimensions in chosen.dimensions:
         for case in chosen.cases:
-            rows.append(measure(dimensions, chosen.size, case, (2.0, 2.0)))
+            rows.append(measure(dimensions, chosen.size, case, (2.0, 2.0), chosen.edge))
             print(rows[-1], file=sys.stderr)
     if chosen.table:
         print("\n".join(table(rows)))
@@ -133,7 +140,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for r in rows:
         lines.append(
-            f"| {r['dimensions']}-D, {r['size']} voxels a side | {r['case']} | {r['points']} | "
+            f"| {r['dimensions']}-D, {r['size']} voxels of {r['spacing_mm']:g} mm a side on "
+            f"{r['evaluated_spacing_mm']:g} mm | {r['case']} | {r['points']} | "
             f"{1e3 * r['cpu_s']:.2f} | "
             f"{1e3 * r['exact_cpu_s']:.2f} | {1e3 * r['pymedphys_cpu_s']:.1f} | {r['cpu_ratio']:.0f} | "
             f"{r['pass_percent']:.2f} | {r['pymedphys_pass_percent']:.2f} | {r['exact_pass_percent']:.2f} | "

@@ -44,6 +44,19 @@ def test_table_json_and_picture(pair: tuple[str, str], tmp_path: Path, capsys: p
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_figures_are_whole_on_a_narrow_terminal(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minus sign and many criteria make lines long; a figure that is cut would be a wrong one."""
+    monkeypatch.setenv("COLUMNS", "40")
+    rtstruct = save(tmp_path / "rs.dcm", make_rtstruct([box((-6, -6, -6), (6, 6, 6), name="A rather long name")]))
+    criteria = [a for n in (1, 2, 3) for a in ("--gamma", f"{n}%/{n}mm")]
+    assert run(["compare", pair[1], pair[0], "--structures", str(rtstruct), *criteria]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "A rather long name" in shown
+
+
 def test_minimum_pass_rate_ends_with_1(pair: tuple[str, str]) -> None:
     assert run(["compare", *pair, "--min-pass", "99%"]) == 0
     assert run(["compare", *pair, "--min-pass", "99", "--gamma", "2/2", "--gamma", "0.3/0.1"]) == 1
