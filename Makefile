@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: help setup demo test test-long test-gpu check lint types imports stubs-check proto format bench bench-gpu validate lock clean
+.PHONY: help setup demo test test-long setup-gpu test-gpu check lint types imports stubs-check proto format bench bench-gpu validate lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -25,7 +25,11 @@ test: setup  ## the tests (about five minutes on two cores)
 test-long: setup  ## the cases that take minutes each
 	$(BIN)/python -m pytest -m long
 
-test-gpu: setup  ## the tests that need a CUDA device; they skip, with the reason, where there is none
+# cuBLAS and cuFFT, which CuPy takes from a CUDA toolkit or from these wheels; too large for machines without a GPU
+setup-gpu: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'cupy-cuda12x[ctk]'
+
+test-gpu: setup-gpu  ## the tests that need a CUDA device; they skip, with the reason, where there is none
 	$(BIN)/python -m pytest -m gpu
 
 check: lint types imports stubs-check  ## lint, format, types, import rules, fresh gRPC stubs
@@ -53,7 +57,7 @@ format: setup  ## put the code into its format
 bench: setup  ## kernel and plan benchmarks on this machine, JSON into bench-output/
 	$(BIN)/python -m benchmarks.transport --output bench-output/transport.json
 
-bench-gpu: setup  ## the same on a CUDA device, with registers and spills of the kernels
+bench-gpu: setup-gpu  ## the same on a CUDA device, with registers and spills of the kernels
 	$(BIN)/python -m benchmarks.cuda_resources --output bench-output/cuda-resources.json
 	$(BIN)/python -m benchmarks.cuda --output bench-output/cuda.json
 
