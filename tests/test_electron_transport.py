@@ -151,7 +151,7 @@ def test_electrons_in_water_deposit_as_the_point_kernels_say(spectrum):
 def test_cumulated_energy_about_the_origin_is_that_of_the_point_kernels(spectrum):
     energies, photons = spectrum
     groups = electron_groups(energies, photons, ("water",), 0.05)
-    # before any plane across or along the beam; the largest errors are in the layer of the origin, which a voxel holds
+    # before any plane across or along the beam: a mixture of few ranges and spreads leaves 0.7 and 0.9 % (docs)
     assert groups.residual_kernel < 0.01
 
 
