@@ -1,6 +1,7 @@
 """The engine on devices: the same dose, the device named, and no crash where one is missing, too small or broken."""
 
 import logging
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from backends import TWINS, needs_compiler, usable
 from builders_engine import bare_machine, box, dynamic, field, leaf_bank, plan_of
+from fake_cupy import FakeCupy
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dosecalc import devices
@@ -17,6 +19,7 @@ from dosecalc.errors import DeviceError
 from dosecalc.spread import spread
 from dosecalc_kernels import registry
 from dosecalc_kernels.cuda.host import HostLauncher
+from dosecalc_kernels.cuda.launch import CudaLauncher
 from dosecalc_kernels.cuda.memory import DeviceMemory
 from dosecalc_kernels.errors import DeviceFault
 from dosecalc_kernels.registry import Backend
@@ -164,6 +167,22 @@ def test_the_estimate_of_memory_holds(monkeypatch, patient, plan, machine):
     taken = launcher.total_bytes() - least[0]
     # tables of cones and spectra come on top: the spare share of memory is for them
     assert 0.4 * needed < taken < needed + 2_000_000
+
+
+@needs_compiler
+def test_the_launcher_of_gpus_hands_over_what_kernels_declare(monkeypatch, patient, plan, machine):
+    """The code that a GPU would run through, with CuPy alone replaced: the host build's dose, bit for bit."""
+    choose_devices(monkeypatch, host())
+    expected = compute_dose(patient, plan, machine, DoseSettings(grid=patient.density.grid))
+    fake = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    choose_devices(monkeypatch, Backend("cuda:0", CudaLauncher(0)))
+    found = compute_dose(patient, plan, machine, DoseSettings(grid=patient.density.grid))
+    assert_array_equal(found.total_gy, expected.total_gy)
+    assert "cuda:0 (fake)" in found.provenance["device"]
+    # each source is compiled once
+    assert {"collapsed_cone", "terma", "fluence"} <= set(fake.compiled)
+    assert len(fake.compiled) == len(set(fake.compiled))
 
 
 @needs_compiler
