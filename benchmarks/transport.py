@@ -177,10 +177,10 @@ def main() -> None:
                 f"{r['voxel_cones_per_core_s']:10.2e} {share:16.0%}"
             )
     for kind, spacing in (("open", 2.5), ("arc", 5.0)):
-        r = whole_beam(kind, spacing)
-        result["beams"].append(r)
-        steps = ", ".join(f"{k} {v:.2f}" for k, v in r["seconds"].items())
-        print(f"{kind} beam, {r['voxels']:.2e} voxels of {spacing} mm, {r['transports']} transports: {steps} s")
+        whole = whole_beam(kind, spacing)
+        result["beams"].append(whole)
+        steps = ", ".join(f"{k} {v:.2f}" for k, v in whole["seconds"].items())
+        print(f"{kind} beam, {whole['voxels']:.2e} voxels of {spacing} mm, {whole['transports']} transports: {steps} s")
     result["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {result['peak_memory_mib']:.0f} MiB")
     if args.output:
