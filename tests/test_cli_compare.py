@@ -49,7 +49,7 @@ def test_figures_are_whole_on_a_narrow_terminal(
 ) -> None:
     """A minus sign and many criteria make lines long; a figure that is cut would be a wrong one."""
     monkeypatch.setenv("COLUMNS", "40")
-    rtstruct = save(tmp_path / "rs.dcm", make_rtstruct([box((-6, -6, -6), (6, 6, 6), name="A rather long name")]))
+    rtstruct = save(make_rtstruct([box((5, 5, 5), (20, 15, 12), name="A rather long name")]), tmp_path / "rs.dcm")
     criteria = [a for n in (1, 2, 3) for a in ("--gamma", f"{n}%/{n}mm")]
     assert run(["compare", pair[1], pair[0], "--structures", str(rtstruct), *criteria]) == 0
     shown = capsys.readouterr().out
