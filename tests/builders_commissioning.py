@@ -46,10 +46,17 @@ def edge_positions(half_mm: float) -> np.ndarray:
     return np.unique(np.round(np.concatenate([-side, side]), 3))
 
 
-def measured(curves: list[Curve], model: Model, resolution: Resolution, noise: Uncertainty, seed: int) -> list[Curve]:
-    """Values of the curves by the engine with a model, with dose and position errors of normal distribution."""
+def measured(
+    curves: list[Curve],
+    model: Model,
+    resolution: Resolution,
+    noise: Uncertainty,
+    seed: int,
+    engine: str = "collapsed_cone",
+) -> list[Curve]:
+    """Values of the curves by an engine with a model, with dose and position errors of normal distribution."""
     random = np.random.default_rng(seed)
-    tank = WaterTank(curves, resolution, threads=1)
+    tank = WaterTank(curves, resolution, 1, engine)
     samplers = tank.samplers(model.machine, model.energy)
     out = []
     for i, curve in enumerate(curves):

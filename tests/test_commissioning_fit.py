@@ -22,7 +22,9 @@ START = "generic-6mv-millennium120"
 NOISE = Uncertainty(dose=0.003, floor=0.001, position_mm=0.2)
 #: coarse voxels: the physics is the same on both sides, and the test must be quick
 SETTINGS = FitSettings(NOISE, Resolution(3.0, 10.0, 5.0), threads=1)
-NARROW, WIDE = Setup(900.0, (60.0, 60.0)), Setup(900.0, (120.0, 120.0))
+#: what the fit does with doses is the same whoever computes them; the long tests do this with the collapsed cone
+QUICK = replace(SETTINGS, resolution=Resolution(2.0, 5.0, 2.5), engine="pencil_beam")
+NARROW, WIDE = Setup(900.0, (60.0, 60.0)), Setup(900.0, (100.0, 100.0))
 
 
 def start_model() -> Model:
@@ -53,14 +55,12 @@ def assert_recovered(result: FitResult, truth: dict[str, float]) -> None:
 def test_sources_and_off_axis_fluence_come_back(name: str, mode: str) -> None:
     start = Model(load_machine(name), 0)
     assert start.energy.fluence_mode == mode
-    curves = [
-        profile(NARROW, "x", edge_positions(30.0), 60.0, fluence_mode=mode),
-        profile(WIDE, "x", edge_positions(60.0), 60.0, fluence_mode=mode),
-        output_factors((NARROW, WIDE), 60.0, fluence_mode=mode),
-    ]
+    curves = [profile(WIDE, "x", edge_positions(50.0), 60.0, fluence_mode=mode)]
+    if mode == "STANDARD":
+        curves += [profile(NARROW, "x", edge_positions(30.0), 60.0), output_factors((NARROW, WIDE), 60.0)]
     truth = {
         "off_axis[30 mm]": 0.01,
-        "off_axis[60 mm]": -0.03,
+        "off_axis[50 mm]": -0.03,
         "primary_source.sigma_mm": 1.1,
         "extra_focal.fraction": 0.11,
         "extra_focal.sigma_mm": 25.0,
@@ -68,11 +68,13 @@ def test_sources_and_off_axis_fluence_come_back(name: str, mode: str) -> None:
     parameters = choose(start, curves)
     assert [p.key for p in parameters] == list(truth)
     known = applied(start, parameters, list(truth.values()))
-    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.resolution, NOISE, 1), SETTINGS)
+    result = fit_machine(
+        start.machine, start.energy, measured(curves, known, QUICK.resolution, NOISE, 1, "pencil_beam"), QUICK
+    )
     assert_recovered(result, truth)
     assert result.arrived
     sure = {f.parameter.key: f.from_data for f in result.parameters}
-    assert min(sure[k] for k in ("off_axis[60 mm]", "primary_source.sigma_mm", "extra_focal.fraction")) > 0.8
+    assert min(sure[k] for k in ("off_axis[50 mm]", "primary_source.sigma_mm", "extra_focal.fraction")) > 0.8
 
 
 def test_spectrum_and_electrons_come_back() -> None:
@@ -89,7 +91,9 @@ def test_spectrum_and_electrons_come_back() -> None:
         "electrons.sigma_mm": 50.0,
     }
     known = applied(start, choose(start, curves), list(truth.values()))
-    result = fit_machine(start.machine, start.energy, measured(curves, known, SETTINGS.resolution, NOISE, 2), SETTINGS)
+    result = fit_machine(
+        start.machine, start.energy, measured(curves, known, QUICK.resolution, NOISE, 2, "pencil_beam"), QUICK
+    )
     assert_recovered(result, truth)
     by_key = {f.parameter.key: f for f in result.parameters}
     assert by_key["spectrum.exponent"].from_data > 0.9
@@ -99,7 +103,7 @@ def test_spectrum_and_electrons_come_back() -> None:
     from dosecalc.commissioning.calibration import calibration_dose
 
     fitted = result.fitted
-    dose = calibration_dose(fitted.machine, fitted.energy, SETTINGS.resolution, 1)
+    dose = calibration_dose(fitted.machine, fitted.energy, QUICK.resolution, 1)
     assert dose == pytest.approx(fitted.energy.calibration.gy_per_mu, rel=1e-5)  # single precision of the engine
 
 

@@ -163,6 +163,7 @@ def own(**changes: str) -> str:
         ("a.csv", own(energy_mv=""), "MEASUREMENT_ENERGY_MISSING", "lacks energy_mv"),
         ("a.csv", own(jaws_x_mm="50"), "MEASUREMENT_KEY", "both jaws_x_mm and jaws_y_mm"),
         ("a.csv", own(heading="depth_cm,dose"), "MEASUREMENT_COLUMNS", "depth_mm,dose"),
+        ("a.csv", own(heading="depth_mm;dose", rows="0;50,1"), "MEASUREMENT_COLUMNS", "decimals with a point"),
         ("a.csv", own(rows="0,50,1"), "MEASUREMENT_COLUMNS", "3 values, the heading 2"),
         ("a.csv", own(rows="0,fifty"), "MEASUREMENT_NUMBER", "'fifty' is no number for dose"),
         ("a.csv", own(rows="0,nan"), "MEASUREMENT_NUMBER", "'nan' is no number"),
@@ -187,6 +188,20 @@ def test_broken_files_are_refused_by_name(tmp_path: Path, name: str, text: str, 
     assert caught.value.reason == reason
     assert says in caught.value.message
     assert caught.value.where["file"] in (name, tmp_path.name)
+
+
+def test_text_in_two_bytes_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(own(), encoding="utf-16")
+    with pytest.raises(InputError, match="save it as UTF-8") as caught:
+        read_measurements(tmp_path)
+    assert caught.value.reason == "MEASUREMENT_FORMAT_UNKNOWN"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252"])
+def test_names_may_have_any_letters(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "djupdos Åsa.csv").write_bytes(own(detector="jonkammare Öst").encode(encoding))
+    (curve,) = read_measurements(tmp_path).curves
+    assert (curve.file, curve.detector) == ("djupdos Åsa.csv", "jonkammare Öst")
 
 
 def test_energy_is_chosen_and_never_guessed(tmp_path: Path) -> None:

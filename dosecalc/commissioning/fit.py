@@ -38,12 +38,15 @@ class FitSettings:
     most_steps : int
     threads : int
         CPU threads, 0 for all.
+    engine : 'collapsed_cone' or 'pencil_beam'
+        Whose doses are brought to the measurements. The calibration is the collapsed cone's in either case.
     """
 
     uncertainty: Uncertainty = field(default_factory=Uncertainty)
     resolution: Resolution = FINE
     most_steps: int = _MOST_STEPS
     threads: int = 0
+    engine: str = "collapsed_cone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +170,7 @@ class _Fit:
         self.prepared = tuple(prepare(c, settings.uncertainty) for c in curves)
         self.parameters = choose(model, curves)
         modelled = [p.curve.select(_reachable(p)) for p in self.prepared]
-        self._tank = WaterTank(modelled, settings.resolution, settings.threads)
+        self._tank = WaterTank(modelled, settings.resolution, settings.threads, settings.engine)
         self._thin_tank = WaterTank(
             [p.curve.select(p.chosen) for p in self.prepared], settings.resolution, settings.threads, "pencil_beam"
         )

@@ -14,6 +14,8 @@ FloatArray = NDArray[np.float64]
 #: arrived when the sum of squares is expected to fall by less: together the parameters are then within a third of a
 #: standard error of the minimum
 _ARRIVED = 0.1
+#: or by less than this share: what a model that does not quite fit leaves is larger, and the derivatives not exact
+_SHARE = 1e-3
 #: largest change of a parameter in the first step; parameters count in units of their priors
 _FIRST_REACH = 3.0
 #: derivatives are used again as long as they foretell what a step gains within this share
@@ -68,7 +70,7 @@ def minimise(
         box = np.maximum(bounds[0] - x, -reach), np.minimum(bounds[1] - x, reach)
         step = lsq_linear(jacobian, -here, box).x
         expected = _sum(here) - _sum(here + jacobian @ step)
-        if expected < _ARRIVED:
+        if expected < max(_ARRIVED, _SHARE * _sum(here)):
             arrived = True
             break
         there = residuals(x + step)

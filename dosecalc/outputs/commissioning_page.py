@@ -25,7 +25,8 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: fit to measurements</title>
 <style>{style}
-body {{ max-width: 80rem; }} th, td {{ white-space: normal; }}
+body {{ max-width: 80rem; }} table:first-of-type :is(th, td):nth-child(2) {{ text-align: left; }}
+ th, td {{ white-space: normal; }}
 .hash {{ font-family: ui-monospace, monospace; font-size: .85em; word-break: break-all; }}
 </style>
 </head>
@@ -35,7 +36,8 @@ body {{ max-width: 80rem; }} th, td {{ white-space: normal; }}
 chi-square {chi_before:.2f} before, {chi_after:.2f} after{arrived}.</p>
 <h2>Scorecard</h2>
 <p>Tolerances of {source}. Each curve is compared with one scale factor for the whole curve, since measurements are
-relative; profiles are centred. A test is met when every point is within the limit.</p>
+relative; profiles are centred. Steep places (3 % of the largest per mm) are judged by
+distance. A test is met when every point is within the limit.</p>
 {scores}
 <p>{not_scored}</p>
 <h2>Parameters</h2>
@@ -47,7 +49,8 @@ after.</p>
 {correlated}
 <h2>Residuals</h2>
 <p>Root mean square of model less measurement over the fitted points, per cent of the curve's largest value. Width: of
-the field at half dose (steepest descent without flattening filter), at the profile's depth.</p>
+the field at half dose (without flattening filter: at half of what the inside of the field, continued, would be at its
+edge), at the profile's depth.</p>
 {residuals}
 {plots}
 <h2>Where it is from</h2>

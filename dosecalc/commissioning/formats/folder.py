@@ -11,6 +11,8 @@ from dosecalc.commissioning.formats import mcc, own_csv, w2cad
 from dosecalc.commissioning.formats.text import refuse
 from dosecalc.errors import InputError
 
+#: how text begins that an editor saved in two bytes for each letter
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 #: files with these endings are meant to be measurements: one that cannot be told is refused, not passed over
 _MEASUREMENT_ENDINGS = (".csv", ".asc", ".mcc")
 
@@ -123,6 +125,10 @@ def read_measurements(path: Path) -> Measurements:
         found = _parse(data, file.name)
         if found is None:
             if file.suffix.lower() in _MEASUREMENT_ENDINGS or file == path:
+                if data.startswith(_UTF16):
+                    raise refuse(
+                        "MEASUREMENT_FORMAT_UNKNOWN", "The file is text in UTF-16; save it as UTF-8.", file.name
+                    )
                 raise refuse(
                     "MEASUREMENT_FORMAT_UNKNOWN",
                     f"The file is neither W2CAD ($NUMS), nor PTW mcc (BEGIN_SCAN_DATA), nor ours: its first line would "

@@ -128,9 +128,10 @@ def _take_heading(block: _Block, text: str, line: int) -> None:
     heading = tuple(c.strip() for c in text.split(","))
     expected = _KINDS[block.keys["kind"]][1]
     if heading != expected:
+        hint = " Separate by commas, write decimals with a point." if ";" in text or "\t" in text else ""
         raise refuse(
             "MEASUREMENT_COLUMNS",
-            f"The rows of a {block.keys['kind']} stand under the heading `{','.join(expected)}`, not {text!r}.",
+            f"The rows of a {block.keys['kind']} stand under the heading `{','.join(expected)}`, not {text!r}.{hint}",
             block.file, block.name, line,
         )  # fmt: skip
     block.columns = heading
