@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from dosecalc_kernels.errors import DeviceFault
@@ -72,7 +71,11 @@ class Backend:
     @property
     def fft(self) -> Any:
         """The module of Fourier transforms (numpy's names) of this backend's arrays, which keep their precision."""
-        return scipy.fft if self.launcher is None else self.launcher.xp.fft
+        if self.launcher is not None:
+            return self.launcher.xp.fft
+        import scipy.fft  # takes a while: what only looks kernels up does not wait for it
+
+        return scipy.fft
 
     @property
     def compile_seconds(self) -> float:
