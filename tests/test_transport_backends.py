@@ -51,9 +51,9 @@ def cones(rng, n=40):
 NEAR, FAR = (np.array([[0.25, 0, 0, -8.0], [0, 0, 0.2, -1.0], [0, 0.3, 0, d]]) for d in (30.0, 100.0))
 
 
-def swept(backend, density, kerma, scerma, cone_set, projection=NEAR):
+def swept(backend, density, kerma, scerma, cone_set, projection=NEAR, wanted=None):
     transport = backend.kernel("ConeTransport")(density, SPACING)
-    transport.load(kerma, scerma)
+    transport.load(kerma, scerma, wanted)
     done = list(transport.sweep(*cone_set, projection, MAX_TILT))
     assert done == sorted(done) and done[-1] == len(cone_set[0])
     return backend.get(transport.dose())
@@ -98,6 +98,19 @@ def test_transport_agrees_with_numba_everywhere(backend, projection):
     assert_allclose(dose, expected, rtol=0, atol=2e-6 * expected.max())
     # small doses, too: in voxels of air, where a step is short and a difference of fluences becomes a dose
     assert_allclose(dose, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+def test_dose_where_it_is_wanted_is_that_of_all_lines(backend):
+    rng = np.random.default_rng(13)
+    density = body(rng)
+    released, cone_set = beam(rng, density), cones(rng)
+    wanted = np.zeros(density.shape, bool)
+    wanted[3:6, 9:17, 25:60] = True
+    everywhere = swept(CPU, density, *released, cone_set)
+    dose = swept(backend, density, *released, cone_set, wanted=backend.put(wanted))
+    # as between twins
+    assert_allclose(dose[wanted], everywhere[wanted], rtol=0, atol=2e-6 * everywhere.max())
 
 
 @needs_compiler

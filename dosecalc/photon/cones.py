@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -93,7 +93,12 @@ class ConeSet:
         return len(self.directions)
 
 
-def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"], max_tilt: float = 0.1) -> ConeSet:
+def build_cones(
+    kernel: PolyKernel,
+    rings: Sequence[Ring] = CONE_SETS["standard"],
+    max_tilt: float = 0.1,
+    look: Callable[[], None] = lambda: None,
+) -> ConeSet:
     """Collapse a kernel on cones.
 
     Parameters
@@ -103,15 +108,20 @@ def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"
     max_tilt : float
         Largest |u|, |v| that the polynomials are fitted for (0.2 reaches the edge of a 40 cm field); the narrower,
         the better they fit.
+    look : callable, optional
+        Called between steps of a fraction of a second; what it raises ends the work, and nothing half-done is kept.
     """
     tilt = np.array([(u, v) for u in np.linspace(-1, 1, 7) for v in np.linspace(-1, 1, 7)]) * max_tilt
     rays = np.column_stack([tilt, -np.ones(len(tilt))])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
 
-    fits = _ring_fits(kernel, tuple(rings))
+    fits = _ring_fits(kernel, tuple(rings), look)
     cells = [(n, ring, (j + 0.5) * 2 * np.pi / ring.cones) for n, ring in enumerate(rings) for j in range(ring.cones)]
     rates = np.array([fits[n].rates for n, _, _ in cells])
-    per_cell = [_cell(kernel, ring, phi, rays) for _, ring, phi in cells]
+    per_cell = []
+    for _, ring, phi in cells:
+        per_cell.append(_cell(kernel, ring, phi, rays))
+        look()
     directions = np.array([direction for direction, _ in per_cell])
     # [cells, 2 components, tilts, radii]; the midpoint sums over all cells are brought to the kernel's own totals, so
     # that energy is conserved for every tilt, not nearly conserved
@@ -124,6 +134,7 @@ def build_cones(kernel: PolyKernel, rings: Sequence[Ring] = CONE_SETS["standard"
     amplitudes = np.empty((len(cells), 4, len(TILT_TERMS)))
     tilt_error = 0.0
     for n, cell in enumerate(deposited):
+        look()
         weights = fits[cells[n][0]].weights
         for row in (0, 2):
             fitted = _fit_amplitudes(kernel.r_edges_cm, cell[row // 2], rates[n, row : row + 2], weights[row // 2])
@@ -175,12 +186,15 @@ _KEPT: dict[tuple[bytes, bytes, tuple[Ring, ...]], list[_RingFit]] = {}
 _MOST_KEPT = 16
 
 
-def _ring_fits(kernel: PolyKernel, rings: tuple[Ring, ...]) -> list[_RingFit]:
+def _ring_fits(kernel: PolyKernel, rings: tuple[Ring, ...], look: Callable[[], None]) -> list[_RingFit]:
     """The fits of all rings, kept for the next range of tilts of the same kernel."""
     key = (kernel.primary.tobytes(), kernel.scatter.tobytes(), rings)
     fits = _KEPT.get(key)
     if fits is None:
-        fits = [_fit_ring(kernel, ring) for ring in rings]
+        fits = []
+        for ring in rings:
+            fits.append(_fit_ring(kernel, ring))
+            look()
         while len(_KEPT) >= _MOST_KEPT:
             _KEPT.pop(next(iter(_KEPT)), None)
         _KEPT[key] = fits

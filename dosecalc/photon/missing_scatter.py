@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,7 +44,9 @@ class Flights(NamedTuple):
     back: ConeSet
 
 
-def build_flights(energies_mev: FloatArray, energy_fluence: FloatArray, max_tilt: float) -> Flights:
+def build_flights(
+    energies_mev: FloatArray, energy_fluence: FloatArray, max_tilt: float, look: Callable[[], None] = lambda: None
+) -> Flights:
     """Collapse the flights of a spectrum's multiply scattered photons.
 
     Parameters
@@ -52,9 +55,11 @@ def build_flights(energies_mev: FloatArray, energy_fluence: FloatArray, max_tilt
         See `flight_kernels`.
     max_tilt : float
         See `build_cones`.
+    look : callable, optional
+        Called between steps of a fraction of a second; what it raises ends the work.
     """
-    kernels = flight_kernels(energies_mev, energy_fluence)
-    return Flights(*(build_cones(kernel, RINGS, max_tilt) for kernel in kernels))
+    kernels = flight_kernels(energies_mev, energy_fluence, look)
+    return Flights(*(build_cones(kernel, RINGS, max_tilt, look) for kernel in kernels))
 
 
 class MissingScatter:
@@ -105,9 +110,19 @@ class MissingScatter:
         self._density, self._is_matter, self._water, self._mass = kept
         coarse = device.get(self._mass).astype(np.float32)
         options = {} if device.launcher is None else {"passes": passes}
+        # where the interpolation asks for a dose: voxels that share a corner with matter
+        near_matter = [self._device.xp.ascontiguousarray(m.T) for m in self._interpolation]
+        self._wanted = _along_axes(near_matter, self._is_matter.astype(np.float64)) > 0
         self._transport = device.kernel("ConeTransport")(coarse, tuple(coarse_cm[::-1]), **options)
 
-    def dose(self, scerma: Any, flights: Flights, turn: FloatArray, projection: FloatArray) -> Any:
+    def dose(
+        self,
+        scerma: Any,
+        flights: Flights,
+        turn: FloatArray,
+        projection: FloatArray,
+        look: Callable[[], None] = lambda: None,
+    ) -> Any:
         """The dose that does not come back.
 
         Parameters
@@ -119,12 +134,24 @@ class MissingScatter:
             Directions of the axial frame, as rows, times this are directions along the grid's axes.
         projection : float64 [3, 4]
             From voxel indices to the gantry frame, see `dosecalc_kernels.contract`.
+        look : callable, optional
+            Called between steps of a fraction of a second; what it raises ends the work.
 
         Returns
         -------
         float32 [z, y, x]
             On the device, in the unit of the scerma, at most a few percent of the dose.
         """
+
+        def swept(forwards: Any, rest: Any, cones: ConeSet, wanted: Any = None) -> Any:
+            """What cones carry from the photons that fly forwards, and from the rest."""
+            self._transport.load(forwards, rest, wanted)
+            for _ in self._transport.sweep(
+                cones.directions @ turn, cones.rates, cones.amplitudes, onto_coarse, cones.max_tilt
+            ):
+                look()
+            return self._transport.dose()
+
         released = (self._mean(self._density * scerma) / self._mass).astype(np.float32)
         onto_coarse = self._projection(projection)
         outside = (self._water / self._mass).astype(np.float32)
@@ -133,7 +160,7 @@ class MissingScatter:
         def arrived(forwards: Any, rest: Any, cones: ConeSet) -> tuple[Any, Any]:
             """What a flight carries to its end: along the forward cones, and along the rest."""
             parts = (_some(cones, slice(None, _FORWARD_CONES)), _some(cones, slice(_FORWARD_CONES, None)))
-            there = [self._swept(forwards, rest, part, turn, onto_coarse) for part in parts]
+            there = [swept(forwards, rest, part) for part in parts]
             return there[0], there[1]
 
         forwards, rest = arrived(self._device.zeros(released.shape, np.float32), released, flights.first)
@@ -142,27 +169,13 @@ class MissingScatter:
             forwards, rest = arrived(forwards * inside, rest * inside, flights.onward)
             gone[0] += forwards * outside
             gone[1] += rest * outside
-        back = self._swept(gone[0], gone[1], flights.back, turn, onto_coarse)
-        onto_fine = self._along_axes(self._interpolation, back.astype(np.float64))
+        back = swept(gone[0], gone[1], flights.back, self._wanted)
+        onto_fine = _along_axes(self._interpolation, back.astype(np.float64))
         return (onto_fine * self._is_matter).astype(np.float32)
-
-    def _swept(self, kerma: Any, scerma: Any, cones: ConeSet, turn: FloatArray, projection: FloatArray) -> Any:
-        self._transport.load(kerma, scerma)
-        directions = cones.directions @ turn
-        for _ in self._transport.sweep(directions, cones.rates, cones.amplitudes, projection, cones.max_tilt):
-            pass
-        return self._transport.dose()
 
     def _mean(self, values: Any) -> Any:
         """Means over coarse voxels, of values that are zero in the margin."""
-        return self._along_axes(self._share, values.astype(np.float64))
-
-    def _along_axes(self, matrices: list[Any], values: Any) -> Any:
-        """A matrix applied along each axis (z, y, x) of a volume on the device."""
-        xp = self._device.xp
-        for matrix in matrices[::-1]:  # the last axis comes first each time, so that all have been last once
-            values = xp.tensordot(matrix, values, ((1,), (2,)))
-        return values
+        return _along_axes(self._share, values.astype(np.float64))
 
     def _projection(self, projection: FloatArray) -> FloatArray:
         """The projection from indices of the coarse voxels."""
@@ -172,6 +185,15 @@ class MissingScatter:
         out[:, :3] *= factor
         out[:, 3] += projection[:, :3] @ start
         return out
+
+
+def _along_axes(matrices: list[Any], values: Any) -> Any:
+    """A matrix applied along each axis (z, y, x) of a volume, on the device of both.
+
+    As many small products, which a library for matrices does without copies of the volume or threads of its own.
+    """
+    along_z, along_y, along_x = matrices
+    return (along_y @ (along_z @ values.swapaxes(0, 1)).swapaxes(0, 1)) @ along_x.T
 
 
 def _some(cones: ConeSet, which: slice) -> ConeSet:

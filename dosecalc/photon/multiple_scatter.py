@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ class FlightKernels(NamedTuple):
     back: PolyKernel
 
 
-def flight_kernels(energies_mev: FloatArray, energy_fluence: FloatArray) -> FlightKernels:
+def flight_kernels(
+    energies_mev: FloatArray, energy_fluence: FloatArray, look: Callable[[], None] = lambda: None
+) -> FlightKernels:
     """Kernels of the flights of multiply scattered photons.
 
     The direction of a flight is averaged over, by the share that it carries on, among those that go forwards and among
@@ -60,6 +63,8 @@ def flight_kernels(energies_mev: FloatArray, energy_fluence: FloatArray) -> Flig
     energies_mev : float64 [n]
     energy_fluence : float64 [n]
         Energy fluence of each energy at the surface, any unit.
+    look : callable, optional
+        Called between steps of a fraction of a second; what it raises ends the work.
 
     References
     ----------
@@ -75,10 +80,19 @@ def flight_kernels(energies_mev: FloatArray, energy_fluence: FloatArray) -> Flig
     mu_once, carried_on = _interaction(once)
     carried = sent * carried_on
     first = cumulate(_flown(carried, mu_once).sum(0))
+    look()
     forwards = theta < np.deg2rad(FORWARD_DEG)
     parts = (carried * forwards, carried * ~forwards)
-    onward = [cumulate(_turned(_next_flight(part, once)) / part.sum()) for part in parts]
-    back = [cumulate(_turned(_deposited(part, once)) / part.sum()) for part in parts]
+
+    def turned(flight: Callable[[FloatArray, FloatArray], FloatArray], part: FloatArray) -> FloatArray:
+        flown = flight(part, once)
+        look()
+        of_part = cumulate(_turned(flown) / part.sum())
+        look()
+        return of_part
+
+    onward = [turned(_next_flight, part) for part in parts]
+    back = [turned(_deposited, part) for part in parts]
     cosines = np.cos(k.theta_edges_rad)
     return FlightKernels(*(PolyKernel(cosines, k.r_edges_cm, *pair) for pair in ((first, first), onward, back)))
 

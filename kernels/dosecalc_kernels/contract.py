@@ -326,6 +326,7 @@ def cone_transport(
     amplitudes: FloatArray,
     projection: FloatArray,
     max_tilt: float,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Float32Array:
     """Dose of released energy transported along cones (Ahnesjo 1989, Med Phys 16:577; physics manual, section 3).
 
@@ -352,6 +353,9 @@ def cone_transport(
     projection : float64 [3, 4]
         From (ix, iy, iz, 1) to (x, y, depth) of the gantry frame; the tilt is (x, y) / depth, clipped to max_tilt, and
         amplitudes are taken as a parabola along each row.
+    wanted : bool [z, y, x], optional
+        Where the dose is wanted, by default everywhere; that of other voxels means nothing, and lines need not be
+        followed for it.
 
     Returns
     -------

@@ -54,10 +54,20 @@ class ConeTransport:
         # x rows serve the directions whose largest component is along z or y; the others need rows along y
         self._layouts = (_Layout(density, (0, 1, 2), n), _Layout(density, (2, 0, 1), n))
 
-    def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
-        """Set what is released per mass, float32 [z, y, x], Gy (or Gy cm2); the dose is cleared."""
+    def load(
+        self,
+        kerma: NDArray[np.float32],
+        scerma: NDArray[np.float32],
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Set what is released per mass, float32 [z, y, x], Gy (or Gy cm2); the dose is cleared.
+
+        Lines are followed from the first voxel that releases energy on, to the last of the box around where the dose is
+        wanted (bool [z, y, x]; None: everywhere). The dose of other voxels means nothing.
+        """
         for layout in self._layouts:
             layout.load(kerma, scerma)
+        self._wanted = _box(self.shape, wanted)
 
     def sweep(
         self,
@@ -82,54 +92,47 @@ class ConeTransport:
         max_tilt : float
             Tilts are clipped to this: the range for which the polynomials hold.
         """
-        paths = [self._path(d) for d in directions]
+        paths = self._paths(directions, projection)
         rates32 = rates.astype(np.float32)
         turned = np.ascontiguousarray(amplitudes.transpose(0, 2, 1))
         done = 0
         for which, layout in enumerate(self._layouts):
-            members = [n for n, path in enumerate(paths) if path.layout == which]
+            (members,) = np.nonzero(paths.layout == which)
             at_a_time = _CONES_AT_A_TIME if layout.lanes > 1 else 1
             for first in range(0, len(members), at_a_time):
                 batch = members[first : first + at_a_time]
-                self._sweep_batch(
-                    layout, [paths[n] for n in batch], rates32[batch], turned[batch], projection, max_tilt
-                )
+                kernel = _sweep_lanes if layout.lanes > 1 else _sweep_sheets
+                kernel(
+                    layout.kerma, layout.scerma, layout.density, layout.dose, layout.rows,
+                    layout.row_length, layout.row_inside, paths.whole[batch], paths.real[batch], paths.marks[batch],
+                    rates32[batch], turned[batch], paths.projection[batch], max_tilt,
+                )  # fmt: skip
                 done += len(batch)
                 yield done
 
-    def _sweep_batch(
-        self,
-        layout: _Layout,
-        paths: list[_Path],
-        rates: NDArray[np.float32],
-        amplitudes: NDArray[np.float64],
-        projection: NDArray[np.float64],
-        max_tilt: float,
-    ) -> None:
-        whole = np.array([p.whole for p in paths], np.int64)
-        real = np.array([p.real for p in paths])
-        turned = np.array([projection[:, [*p.axes, 3]] for p in paths])
-        arrays = (layout.kerma, layout.scerma, layout.density, layout.dose, layout.row_lo, layout.row_hi)
-        kernel = _sweep_lanes if layout.lanes > 1 else _sweep_sheets
-        kernel(*arrays, layout.row_length, layout.row_inside, whole, real, rates, amplitudes, turned, max_tilt)
-
-    def _path(self, direction: NDArray[np.float64]) -> _Path:
-        """How the lines of a cone run through the volume."""
-        steps = np.abs(direction) / np.array(self.spacing_cm)  # planes per cm along each axis
+    def _paths(self, directions: NDArray[np.float64], projection: NDArray[np.float64]) -> _Paths:
+        """How the lines of each cone run through the volume."""
+        per_cm = directions / np.array(self.spacing_cm)
+        steps = np.abs(per_cm)  # planes per cm along each axis
         # rounded, so that mirror images of a cone take the same decisions however their last bits differ
-        axis = int(np.argmax(np.round(steps / steps.max(), 9)))  # 0 = x
-        which = 1 if axis == 0 else 0
-        layout = self._layouts[which]
-        # axes (x, y, z) of plane, sheet, row
-        axes = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 2, 1)}[axis]
-        plane, sheet, row = axes
-        n = self.shape[::-1]
-        shear = np.round(direction / np.array(self.spacing_cm) / steps[axis], 9)
-        whole = (
-            n[plane], n[sheet], layout.strides[plane], layout.strides[sheet],
-            layout.row_strides[plane], layout.row_strides[sheet], int(direction[axis] < 0),
-        )  # fmt: skip
-        return _Path(which, axes, whole, (float(shear[sheet]), float(shear[row]), float(1.0 / steps[axis])))
+        axis = np.argmax(np.round(steps / steps.max(1, keepdims=True), 9), 1)  # 0 = x
+        cone = np.arange(len(axis))
+        which = (axis == 0).astype(np.int64)
+        axes = _AXES[axis]
+        plane, sheet, row = axes.T
+        n = np.array(self.shape[::-1])
+        strides, row_strides = (np.array([getattr(layout, name) for layout in self._layouts])
+                                for name in ("strides", "row_strides"))  # fmt: skip
+        whole = np.stack([
+            n[plane], n[sheet], strides[which, plane], strides[which, sheet],
+            row_strides[which, plane], row_strides[which, sheet], directions[cone, axis] < 0,
+        ], 1)  # fmt: skip
+        shear = np.round(per_cm / steps[cone, axis][:, None], 9)
+        real = np.stack([shear[cone, sheet], shear[cone, row], 1.0 / steps[cone, axis]], 1)
+        marks = _marks(n[plane], directions[cone, axis] < 0, real[:, :2], self._wanted[axes])
+        columns = np.column_stack([axes, np.full(len(axis), 3)])
+        turned = np.ascontiguousarray(projection[:, columns].transpose(1, 0, 2))
+        return _Paths(which, whole.astype(np.int64), real, marks, turned)
 
     def dose(self) -> NDArray[np.float32]:
         """The dose of all sweeps since `load`, float32 [z, y, x], in the unit of the kerma."""
@@ -139,13 +142,71 @@ class ConeTransport:
         return total
 
 
-class _Path(NamedTuple):
-    """Lines of one cone: which layout serves them, the axes of planes, sheets and rows, and the kernel's numbers."""
+#: axes (x, y, z) of planes, sheets and rows by the axis along which a cone crosses its planes
+_AXES = np.array([(0, 2, 1), (1, 2, 0), (2, 1, 0)])
 
-    layout: int
-    axes: tuple[int, int, int]
-    whole: tuple[int, ...]
-    real: tuple[float, float, float]
+
+class _Paths(NamedTuple):
+    """Lines of cones: which layout serves them, the kernel's numbers, and the projection from plane, sheet and row.
+
+    Parameters
+    ----------
+    layout : int64 [cones]
+    whole : int64 [cones, 7]
+    real : float64 [cones, 3]
+    marks : int64 [cones, planes, 6]
+        See `_marks`.
+    projection : float64 [cones, 3, 4]
+    """
+
+    layout: NDArray[np.int64]
+    whole: NDArray[np.int64]
+    real: NDArray[np.float64]
+    marks: NDArray[np.int64]
+    projection: NDArray[np.float64]
+
+
+def _box(shape: tuple[int, ...], wanted: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """First voxel (x, y, z) that is wanted and the one past the last, int64 [3, 2]; empty where none is."""
+    if wanted is None:
+        return np.array([(0, n) for n in shape[::-1]])
+    along = [np.nonzero(wanted.any(others))[0] for others in ((0, 1), (0, 2), (1, 2))]
+    return np.array([(a[0], a[-1] + 1) if len(a) else (0, 0) for a in along])
+
+
+def _marks(
+    planes: NDArray[np.int64], backwards: NDArray[np.bool_], shear: NDArray[np.float64], box: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """For each plane on the way of each cone the shifts of all lines, and which of them go to a box from there on.
+
+    Parameters
+    ----------
+    planes : int64 [cones]
+    backwards : bool [cones]
+    shear : float64 [cones, 2]
+        Of sheets and of places along a row, from plane to plane.
+    box : int64 [cones, 3, 2]
+        Along planes, sheets and rows.
+
+    Returns
+    -------
+    int64 [cones, planes, 6]
+        Shift along sheets and rows; the first line along sheets and the one past the last; the same along rows.
+    """
+    k = np.arange(planes.max())
+    shifts = np.rint(shear[:, None] * (k - (planes[:, None] - 1) / 2.0)[:, :, None]).astype(np.int64)
+    begin, end = box[:, 0].T
+    first = np.where(backwards, planes - end, begin)
+    last = np.where(backwards, planes - begin, end)
+    within = ((k >= first[:, None]) & (k < last[:, None]))[:, :, None]
+    far = 4 * int(planes.max() + np.abs(box).max())
+    lowest = np.where(within, box[:, None, 1:, 0] - shifts, far)
+    highest = np.where(within, box[:, None, 1:, 1] - shifts, -far)
+    lowest = np.minimum.accumulate(lowest[:, ::-1], 1)[:, ::-1]
+    highest = np.maximum.accumulate(highest[:, ::-1], 1)[:, ::-1]
+    return np.ascontiguousarray(
+        np.concatenate([shifts, np.stack([lowest, highest], -1).reshape(*shifts.shape[:2], 4)], -1)
+    )
 
 
 class _Layout:
@@ -160,9 +221,11 @@ class _Layout:
         filled = self._pad(turned)
         matter = np.asarray((filled > VACUUM_G_CM3).reshape(n0, n1, -1, _BLOCK).any(-1))
         some = np.asarray(matter.any(-1))
-        self.row_lo = (np.where(some, matter.argmax(-1), 0) * _BLOCK).astype(np.int32).ravel()
         last = matter.shape[-1] - matter[..., ::-1].argmax(-1)
-        self.row_hi = (np.where(some, last, 0) * _BLOCK).astype(np.int32).ravel()
+        # of each row: where its matter begins and ends, and where it releases energy
+        self.rows = np.zeros((n0 * n1, 4), np.int32)
+        self.rows[:, 0] = (np.where(some, matter.argmax(-1), 0) * _BLOCK).ravel()
+        self.rows[:, 1] = (np.where(some, last, 0) * _BLOCK).ravel()
         self.row_length = self._padded[2]
         self.density = np.maximum(filled, np.float32(_LEAST_G_CM3)).ravel()
         by_turned = (n1 * self.row_length, self.row_length, 1)
@@ -174,6 +237,7 @@ class _Layout:
     def load(self, kerma: NDArray[np.float32], scerma: NDArray[np.float32]) -> None:
         self.kerma = self._pad(kerma.transpose(self._order)).ravel()
         self.scerma = self._pad(scerma.transpose(self._order)).ravel()
+        _set_ends(self.kerma, self.scerma, self.row_length, self.rows)
         self.dose = np.zeros(self.lanes * self.density.size, np.float32)
 
     def add_dose(self, total: NDArray[np.float32]) -> None:
@@ -187,24 +251,37 @@ class _Layout:
         return out
 
 
+@njit(cache=True)
+def _set_ends(one, other, n_inner, rows):
+    """First voxel of each row where one of two volumes is not zero (or not a number), and the one past its last."""
+    for row in range(len(rows)):
+        first, past = row * n_inner, (row + 1) * n_inner
+        while past > first and one[past - 1] == 0 and other[past - 1] == 0:
+            past -= 1
+        while first < past and one[first] == 0 and other[first] == 0:
+            first += 1
+        rows[row, 2] = first - row * n_inner
+        rows[row, 3] = past - row * n_inner
+
+
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
 def _sweep_sheets(
-    kerma, scerma, density, dose, row_lo, row_hi, n_inner, n_inside,
-    whole, real, rates, amplitudes, projections, max_tilt,
+    kerma, scerma, density, dose, rows, n_inner, n_inside,
+    whole, real, marks, rates, amplitudes, projections, max_tilt,
 ):  # fmt: skip
     """One cone of a large volume: threads share its sheets, which write to voxels of their own."""
     reach = math.ceil(abs(real[0, 0]) * (whole[0, 0] - 1) / 2.0) + 1
     for line_sheet in prange(-reach, whole[0, 1] + reach):
         _sheet(
-            kerma, scerma, density, dose, 0, row_lo, row_hi, n_inner, n_inside, line_sheet,
-            whole[0], real[0], rates[0], amplitudes[0], projections[0], max_tilt,
+            kerma, scerma, density, dose, 0, rows, n_inner, n_inside, line_sheet,
+            whole[0], real[0], marks[0], rates[0], amplitudes[0], projections[0], max_tilt,
         )  # fmt: skip
 
 
 @njit(parallel=True, fastmath=_FASTMATH, error_model="numpy", cache=True)
 def _sweep_lanes(
-    kerma, scerma, density, dose, row_lo, row_hi, n_inner, n_inside,
-    whole, real, rates, amplitudes, projections, max_tilt,
+    kerma, scerma, density, dose, rows, n_inner, n_inside,
+    whole, real, marks, rates, amplitudes, projections, max_tilt,
 ):  # fmt: skip
     """Several cones of a small volume: each lane takes every eighth cone and has a dose of its own."""
     for lane in prange(_LANES):
@@ -212,49 +289,60 @@ def _sweep_lanes(
             reach = math.ceil(abs(real[cone, 0]) * (whole[cone, 0] - 1) / 2.0) + 1
             for line_sheet in range(-reach, whole[cone, 1] + reach):
                 _sheet(
-                    kerma, scerma, density, dose, lane * density.size, row_lo, row_hi, n_inner, n_inside, line_sheet,
-                    whole[cone], real[cone], rates[cone], amplitudes[cone], projections[cone], max_tilt,
+                    kerma, scerma, density, dose, lane * density.size, rows, n_inner, n_inside, line_sheet,
+                    whole[cone], real[cone], marks[cone], rates[cone], amplitudes[cone], projections[cone], max_tilt,
                 )  # fmt: skip
 
 
 @njit(fastmath=_FASTMATH, error_model="numpy")
 def _sheet(
-    kerma, scerma, density, dose, dose_start, row_lo, row_hi, n_inner, n_inside, line_sheet,
-    whole, real, rates, amplitude, projection, max_tilt,
+    kerma, scerma, density, dose, dose_start, rows, n_inner, n_inside, line_sheet,
+    whole, real, marks, rates, amplitude, projection, max_tilt,
 ):  # fmt: skip
-    """The lines of one sheet of one cone, plane by plane. Every voxel belongs to exactly one line of a cone."""
+    """The lines of one sheet of one cone, plane by plane. Every voxel belongs to exactly one line of a cone.
+
+    A line is followed from where it first takes up energy to the last plane where its dose is wanted; in a row, from
+    the first of such lines to the last (in whole blocks).
+    """
     n_plane, n_sheet, stride_plane, stride_sheet, row_stride_plane, row_stride_sheet, backwards = whole
-    shear_sheet, shear_inner, step_cm = real
-    half = (n_plane - 1) / 2.0
-    reach_inner = math.ceil(abs(shear_inner) * half) + 1
+    _, shear_inner, step_cm = real
+    reach_inner = math.ceil(abs(shear_inner) * (n_plane - 1) / 2.0) + 1
     step = float32(step_cm)
     pitch = n_inner + 2 * reach_inner
+    with_energy, past_energy = pitch, 0
     state = np.zeros(4 * pitch, np.float32)
     q = np.empty((4, 3), np.float32)
     nodes = np.empty((3, 4))
     for k in range(n_plane):
         plane = n_plane - 1 - k if backwards else k
-        sheet = line_sheet + int(np.rint(shear_sheet * (k - half)))
-        if sheet < 0 or sheet >= n_sheet:
+        sheet = line_sheet + marks[k, 0]
+        if sheet < 0 or sheet >= n_sheet or line_sheet < marks[k, 2] or line_sheet >= marks[k, 3]:
             continue
         row = plane * row_stride_plane + sheet * row_stride_sheet
-        lo, hi = row_lo[row], row_hi[row]
-        n = hi - lo
+        lo, hi = rows[row, 0], rows[row, 1]
+        to_line = reach_inner - marks[k, 1]
+        if rows[row, 2] < rows[row, 3]:
+            with_energy = min(with_energy, rows[row, 2] + to_line)
+            past_energy = max(past_energy, rows[row, 3] + to_line)
+        first = max(lo, max(with_energy - to_line, marks[k, 4] + marks[k, 1]))
+        n = min(hi, min(past_energy - to_line, marks[k, 5] + marks[k, 1])) - first
         if n <= 0:
             continue
+        n = -(-n // _BLOCK) * _BLOCK
+        first = min(first, hi - n)
         begin, extent = _row_amplitudes(
             amplitude, projection, max_tilt, plane, sheet, lo, min(hi, n_inside) - 1, q, nodes
         )
-        base = plane * stride_plane + sheet * stride_sheet + lo
-        line = lo - int(np.rint(shear_inner * (k - half))) + reach_inner
+        base = plane * stride_plane + sheet * stride_sheet + first
         _row(
             kerma, scerma, density, dose, state,
-            np.uint64(base), np.uint64(dose_start + base), np.uint64(line), np.uint64(pitch), np.uint64(n),
-            rates, q, begin - float32(lo), extent, step,
+            np.uint64(base), np.uint64(dose_start + base), np.uint64(first + to_line), np.uint64(pitch), np.uint64(n),
+            rates, q, begin - float32(first), extent, step,
         )  # fmt: skip
 
 
-@njit(fastmath=_FASTMATH, error_model="numpy")
+# inlined by order: LLVM may find it too long, and a call hands over a hundred numbers for each row: a tenth of the time
+@njit(fastmath=_FASTMATH, error_model="numpy", forceinline=True)
 def _row_amplitudes(amplitude, projection, max_tilt, plane, sheet, first, last, q, nodes):
     """Emission amplitudes along a row: they vary with the tilt of the ray.
 
@@ -303,7 +391,7 @@ def _within_tilt(x, px, w, pw, limit, begin, end):
     return begin, end
 
 
-@njit(fastmath=_FASTMATH, error_model="numpy")
+@njit(fastmath=_FASTMATH, error_model="numpy", forceinline=True)
 def _row(kerma, scerma, density, dose, state, base, to, line, pitch, n, rates, q, begin, extent, step):
     """One row of voxels of one cone: four exponentials, two driven by the collision kerma, two by the scerma.
 

@@ -82,8 +82,11 @@ class ConeTransport:
         self._bounds: NDArray[np.int64] | None = None
         self._loaded: tuple[DeviceArray, DeviceArray] | None = None
 
-    def load(self, kerma: Any, scerma: Any) -> None:
-        """Set what is released per mass, float32 [z, y, x], read while sweeping; the dose is cleared."""
+    def load(self, kerma: Any, scerma: Any, wanted: Any = None) -> None:
+        """Set what is released per mass, float32 [z, y, x], read while sweeping; the dose is cleared.
+
+        The dose is found everywhere; the CPU's leaves out lines of no use to what is ``wanted`` (bool [z, y, x]).
+        """
         kerma, scerma = (self._launcher.put(a, np.float32) for a in (kerma, scerma))
         for layout in self._layouts:
             layout.clear()
