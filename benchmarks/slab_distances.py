@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.exact_slabs import Layers, dose, release
+from benchmarks.exact_slabs import Layers, Release, dose, release
+from dosecalc.machine.model import Spectrum
 from dosecalc.photon.collapsed_cone import CollapsedCone, CollapsedConeSettings
 from dosecalc.validation.case import AIR_BELOW_G_CM3
 from dosecalc.validation.compute import ACROSS_MM, ALONG_MM, case_machine, case_patient, case_plan, in_case_frame
@@ -31,18 +33,36 @@ FloatArray = NDArray[np.float64]
 EVERY = 4
 
 
-def engine_axis(case: MonteCarloCase, cones: str, missing_scatter: bool) -> FloatArray:
-    """Dose of the engine about the axis, Gy cm2, float64 [z]."""
-    patient = case_patient(case, ACROSS_MM, ALONG_MM)
+def engine_axis(
+    case: MonteCarloCase,
+    cones: str,
+    missing_scatter: bool,
+    voxels_mm: tuple[float, float] = (ACROSS_MM, ALONG_MM),
+    spectrum: Spectrum | None = None,
+) -> FloatArray:
+    """Dose of the engine about the axis, Gy cm2, float64 [z].
+
+    Its voxels are given across and along the beam; a spectrum takes the place of the case's.
+    """
+    patient = case_patient(case, *voxels_mm)
     machine = case_machine(case)
     settings = CollapsedConeSettings(quantity="medium", cones=cones, missing_scatter=missing_scatter)
     engine = CollapsedCone(patient, settings)
     beam = case_plan(case).beams[0]
-    values, _ = engine.beam_dose(beam, machine, machine.energies[0], lambda share, what: None, lambda: False)
+    energy = machine.energies[0] if spectrum is None else machine.energies[0].model_copy(update={"spectrum": spectrum})
+    values, _ = engine.beam_dose(beam, machine, energy, lambda share, what: None, lambda: False)
     return case.axis_mean(in_case_frame(values, patient.density.grid, case))
 
 
-def exact_axis(case: MonteCarloCase, planes: NDArray[np.intp]) -> FloatArray:
+def looked_at(case: MonteCarloCase) -> NDArray[np.intp]:
+    """The planes of voxels at which both are held together."""
+    planes = np.arange(2, len(case.centres_cm("z")), EVERY)
+    return np.asarray(planes[case.density[planes, 0, 0] >= AIR_BELOW_G_CM3])
+
+
+def exact_axis(
+    case: MonteCarloCase, planes: NDArray[np.intp], prepare: Callable[[Layers, Spectrum], Release] = release
+) -> FloatArray:
     """Dose of the exact superposition about the axis in some planes of voxels, Gy cm2."""
     layers = Layers(
         case.z_edges_cm,
@@ -56,13 +76,13 @@ def exact_axis(case: MonteCarloCase, planes: NDArray[np.intp]) -> FloatArray:
     low, high = case.z_edges_cm[planes], case.z_edges_cm[planes + 1]
     depths = np.stack([(low + high) / 2 + side * (high - low) / np.sqrt(12) for side in (-1, 1)], -1).ravel()
     points = np.column_stack([np.full(len(depths), across), np.full(len(depths), across), depths])
-    return sum(dose(points, layers, release(layers, spectrum), case.field_cm, case.ssd_cm)).reshape(-1, 2).mean(1)
+    primary, scatter = dose(points, layers, prepare(layers, spectrum), case.field_cm, case.ssd_cm)
+    return np.asarray((primary + scatter).reshape(-1, 2).mean(1))
 
 
 def compare(case: MonteCarloCase) -> dict[str, Any]:
     """Both distances of a case at each depth, percent of the local dose."""
-    planes = np.arange(2, len(case.centres_cm("z")), EVERY)
-    planes = planes[case.density[planes, 0, 0] >= AIR_BELOW_G_CM3]
+    planes = looked_at(case)
     reference = case.axis_reference()
     exact = exact_axis(case, planes)
     endless = {cones: engine_axis(case, cones, False)[planes] for cones in ("standard", "fine")}
