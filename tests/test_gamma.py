@@ -310,17 +310,17 @@ def test_bits_do_not_depend_on_threads() -> None:
 
 @pytest.mark.parametrize("local", [False, True])
 def test_gamma_where_only_some_doses_are_equal_is_as_without_looking_at_the_nodes(local: bool) -> None:
-    """Falling axes make no difference to gamma, but doses on them are not compared node by node first."""
+    """An uncertainty of zero makes no difference to gamma, but doses with one are not compared node by node first."""
     generator = np.random.default_rng(11)
     axes = tuple(np.arange(n) * 2.5 for n in (9, 10, 12))
     reference = 10 + generator.standard_normal((9, 10, 12))
     reference[2, 3] = 0.0
     evaluated = np.where(generator.random(reference.shape) < 0.7, reference, reference + 0.4)
     options = {"local": local, "threshold_percent": 0.0}
-    falling = (axes[0][::-1], axes[1], axes[2])
     criteria = ["3%/3mm", "2%/1mm"]
     found = gamma_on_axes(axes, reference, axes, evaluated, criteria, **options)  # type: ignore[arg-type]
-    searched = gamma_on_axes(axes, reference, falling, evaluated[::-1], criteria, **options)  # type: ignore[arg-type]
+    sure = np.zeros(reference.shape)
+    searched = gamma_on_axes(axes, reference, axes, evaluated, criteria, reference_sigma_gy=sure, **options)  # type: ignore[arg-type]
     assert (found.above_threshold, found.unreached) == (searched.above_threshold, searched.unreached)
     for a, b in zip(found.maps, searched.maps, strict=True):
         assert np.array_equal(np.isnan(a.values), np.isnan(b.values))
@@ -415,3 +415,19 @@ def test_points_taken_together_are_as_each_alone(
     assert np.array_equal(np.isnan(found), np.isnan(alone))
     # positions differ by some 1e-5 mm, doses by as much of 3 criteria per mm
     assert np.nanmax(np.abs(found - alone)) <= 1e-4
+
+
+@pytest.mark.parametrize("which", [(1,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("edge", [1.0, 0.9])
+def test_falling_axes_give_the_map_of_rising_ones(which: tuple[int, ...], edge: float) -> None:
+    """The order in which positions are listed is no physics: the same bits, in the order of the reference given."""
+    generator = np.random.default_rng(12)
+    axes = [np.arange(n) * 2.5 for n in (5, 6, 7)]
+    other = [a * edge for a in axes]
+    reference, evaluated = (50.0 + generator.standard_normal((5, 6, 7)) for _ in range(2))
+    sigma = np.abs(generator.standard_normal(reference.shape))
+    down, down_other = ([a[::-1] if n in which else a for n, a in enumerate(given)] for given in (axes, other))
+    known = gamma_on_axes(axes, reference, other, evaluated, reference_sigma_gy=sigma).maps[0].values
+    for theirs, dose in ((other, evaluated), (down_other, np.flip(evaluated, which))):
+        found = gamma_on_axes(down, np.flip(reference, which), theirs, dose, reference_sigma_gy=np.flip(sigma, which))
+        assert np.array_equal(found.maps[0].values, np.flip(known, which), equal_nan=True)

@@ -120,6 +120,19 @@ def test_grids_whose_spacings_are_a_ratio_of_whole_numbers(step: float, noise: f
         beside(axes, bump(axes, 16.0, 13.0), other, evaluated, "2%/2mm", edges=False)
 
 
+@pytest.mark.parametrize(("max_gamma", "noise"), [(0.5, 0.0), (2.0, 0.0), (2.0, 0.02)])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_grids_that_share_no_samples(dimensions: int, max_gamma: float, noise: float) -> None:
+    """Spacings of 2.5 and 1.9 mm, and reference points at irregular places on regular nodes."""
+    generator = np.random.default_rng(11)
+    other = tuple(np.arange(n) * 1.9 - 1.3 for n in (24, 28, 13)[:dimensions])
+    even = tuple(np.arange(n) * 2.5 for n in (15, 19, 8)[:dimensions])
+    uneven = tuple(np.sort(generator.uniform(0.0, a[-1], len(a))) for a in even)
+    evaluated = bump(other, 12.4, 13.0, 1.01) * (1 + noise * generator.standard_normal([len(a) for a in other]))
+    for axes in (even, uneven):
+        beside(axes, bump(axes, 12.0, 13.0), other, evaluated, "2%/2mm", edges=False, max_gamma=max_gamma)
+
+
 def test_irregular_axes_and_given_normalisation() -> None:
     x = np.sort(np.random.default_rng(4).uniform(-60, 60, 40))
     other = np.linspace(-50, 55, 71)

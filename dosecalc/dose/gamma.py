@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dosecalc.devices import offload
 from dosecalc.dose.gamma_offsets import SearchOffsets, everywhere, refuse_too_many, search_offsets
 from dosecalc.errors import InputError
 from dosecalc.geometry import Volume
-from dosecalc_kernels.cpu.gamma_nodes import gamma_at_nodes
+from dosecalc_kernels.cpu.gamma_nodes import gamma_at_nodes, put_unknown, unknown_points
 from dosecalc_kernels.offload import Offload
 
 FloatArray = NDArray[np.float64]
@@ -304,18 +304,14 @@ def gamma_on_axes(
     maps, above, without = _at_nodes(ref, ev, wanted, normalisation, threshold, local, sigma is None)
     unreached = 0
     if without:
-        unknown = maps < 0.0
-        points = np.flatnonzero(unknown[0] if len(wanted) == 1 else unknown.any(axis=0))
+        points = unknown_points(maps)
         dose_criterion = _dose_criterion(ref.values.ravel(), points, wanted, normalisation, local)
         if sigma is not None:
             dose_criterion = np.hypot(dose_criterion, 2.0 * sigma[points])
-        rising = ev.rising()
-        found = _search(ref.snapped_to(rising), rising, points, dose_criterion, wanted, limit, sampling, device)
-        for whole, part in zip(maps, found, strict=True):
-            whole[points] = part
-        unreached = int(np.count_nonzero(np.isnan(found).any(axis=0)))
+        found = _search(ref.snapped_to(ev), ev, points, dose_criterion, wanted, limit, sampling, device)
+        unreached = put_unknown(points, found, maps)
     return GammaResult(
-        maps=tuple(GammaMap(c, m.reshape(ref.shape)) for c, m in zip(wanted, maps, strict=True)),
+        maps=tuple(GammaMap(c, ref.as_given(m)) for c, m in zip(wanted, maps, strict=True)),
         normalisation_gy=normalisation,
         threshold_gy=threshold,
         local=local,
@@ -348,8 +344,9 @@ def _at_nodes(
     wanted, without, wrong = gamma_at_nodes(
         ref.values.ravel(), ev.values.ravel(), together, of_all, of_own, threshold, maps
     )
-    if wrong or not together:
+    if wrong:
         ref.refuse_not_finite("reference")
+    if wrong or not together:
         ev.refuse_not_finite("evaluated")
     return maps, wanted // len(share), without
 
@@ -430,7 +427,7 @@ def _uncertainty(sigma_gy: ArrayLike, ref: _Distribution) -> FloatArray:
     sigma = np.asarray(sigma_gy, dtype=np.float64)
     if sigma.size != ref.values.size or not np.all(np.isfinite(sigma)):
         raise InputError("GAMMA_OPTION", "The uncertainty must be one finite number for each reference point.")
-    return sigma.ravel()
+    return ref.rising(sigma.reshape(ref.values.shape)).ravel()
 
 
 def _dose_criterion(
@@ -445,20 +442,23 @@ def _dose_criterion(
 
 @dataclass(frozen=True, eq=False)
 class _Distribution:
-    """Doses on axes, filled up to three dimensions in front.
+    """Doses on rising axes, filled up to three dimensions in front.
 
     Parameters
     ----------
     axes : three of float64 [n]
-        mm.
+        mm, rising.
     values : float64 [nz, ny, nx]
     shape : tuple of int
         As it was given.
+    falling : tuple of int
+        Axes of ``values`` that fell as they were given.
     """
 
     axes: tuple[FloatArray, ...]
     values: FloatArray
     shape: tuple[int, ...]
+    falling: tuple[int, ...]
 
     @classmethod
     def of(
@@ -467,7 +467,7 @@ class _Distribution:
         """Check what was given; a distribution on the nodes of ``like`` shares its axes."""
         values = np.ascontiguousarray(dose, dtype=np.float64)
         axes = _axes(axes_mm, values.ndim)
-        if values.ndim > 3 or tuple(len(a) for a in axes) != values.shape or not values.size:
+        if values.ndim > 3 or tuple(map(len, axes)) != values.shape or not values.size:
             raise InputError(
                 "GAMMA_AXES",
                 f"The {name} dose of shape {values.shape} does not fit axes of {[len(a) for a in axes]} positions; "
@@ -475,11 +475,15 @@ class _Distribution:
             )
         front = 3 - values.ndim
         padded = values.reshape((1,) * front + values.shape)
+        falling = tuple(front + n for n, axis in enumerate(axes) if axis[0] > axis[-1])
+        if falling:
+            axes = tuple(axis[::-1].copy() if front + n in falling else axis for n, axis in enumerate(axes))
+            padded = np.ascontiguousarray(np.flip(padded, falling))
         if like is not None and values.shape == like.shape and _same(axes, like.axes[front:]):
-            return cls(like.axes, padded, values.shape)
-        if not all(_rises_or_falls(axis) for axis in axes):
+            return cls(like.axes, padded, values.shape, falling)
+        if not all(_checked(axis.tobytes()).rises for axis in axes):
             raise InputError("GAMMA_AXES", f"Positions along each axis of the {name} dose must rise or fall.")
-        return cls((np.zeros(1),) * front + axes, padded, values.shape)
+        return cls((np.zeros(1),) * front + axes, padded, values.shape, falling)
 
     @property
     def dimensions(self) -> int:
@@ -494,22 +498,22 @@ class _Distribution:
     @property
     def per_cell(self) -> FloatArray:
         """Nodes per mm where an axis is regular, 0 where it is not, float64 [3]."""
-        return np.array([_per_cell(a) for a in self.axes])
+        return np.array([_checked(a.tobytes()).per_cell for a in self.axes])
 
     def refuse_not_finite(self, name: str) -> None:
         """Raise when some dose is not a finite number: the extremes tell, for they are NaN when any dose is."""
         if not (math.isfinite(self.values.max()) and math.isfinite(self.values.min())):
             raise _not_finite(name)
 
-    def rising(self) -> _Distribution:
-        """The same with rising axes."""
-        axes, values = list(self.axes), self.values
-        if all(axis[0] <= axis[-1] for axis in axes):
-            return self
-        for n, axis in enumerate(axes):
-            if axis[0] > axis[-1]:
-                axes[n], values = axis[::-1].copy(), np.flip(values, n)
-        return _Distribution(tuple(axes), np.ascontiguousarray(values), self.shape)
+    def rising(self, values: FloatArray) -> FloatArray:
+        """Values [z, y, x] by position as they were given, by rising position."""
+        return np.ascontiguousarray(np.flip(values, self.falling)) if self.falling else values
+
+    def as_given(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values [n] by rising position, as the dose was given."""
+        if self.falling:
+            values = np.ascontiguousarray(np.flip(values.reshape(self.values.shape), self.falling))
+        return values.reshape(self.shape)
 
     def snapped_to(self, other: _Distribution) -> _Distribution:
         """The same, with a lone plane put into the other's lone plane when they differ by rounding."""
@@ -517,19 +521,35 @@ class _Distribution:
             theirs.copy() if len(theirs) == len(mine) == 1 and abs(mine[0] - theirs[0]) <= _SAME_PLANE_MM else mine
             for mine, theirs in zip(self.axes, other.axes, strict=True)
         )
-        return _Distribution(axes, self.values, self.shape)
+        return _Distribution(axes, self.values, self.shape, self.falling)
 
 
 def _same(axes: Sequence[FloatArray], others: Sequence[FloatArray]) -> bool:
     return all(a is b or bool((a == b).all()) for a, b in zip(axes, others, strict=True))
 
 
-def _rises_or_falls(axis: FloatArray) -> bool:
-    """Whether positions are finite and strictly rising or falling: NaN is neither, and infinity is at an end."""
-    if not (math.isfinite(axis[0]) and math.isfinite(axis[-1])):
-        return False
+@dataclass(frozen=True)
+class _Checked:
+    """What is known of an axis: whether it rises, and its nodes per mm where it is regular, 0 where it is not."""
+
+    rises: bool
+    per_cell: float
+
+
+@lru_cache(maxsize=16)
+def _checked(positions: bytes) -> _Checked:
+    """Facts about an axis from the bytes of its float64 positions: the same axes come again and again.
+
+    NaN does not rise, and infinity is at an end.
+    """
+    axis = np.frombuffer(positions)
     steps = axis[1:] - axis[:-1]
-    return not len(steps) or bool(steps.min() > 0.0 or steps.max() < 0.0)
+    rises = math.isfinite(axis[0]) and math.isfinite(axis[-1]) and (not len(steps) or bool(steps.min() > 0.0))
+    if not (rises and len(steps)):
+        return _Checked(rises, 0.0)
+    step = float(axis[-1] - axis[0]) / len(steps)
+    apart = axis - axis[0] - step * np.arange(len(axis))
+    return _Checked(rises, 1.0 / step if max(apart.max(), -apart.min()) <= _REGULAR * step else 0.0)
 
 
 def _axes(axes_mm: Any, dimensions: int) -> tuple[FloatArray, ...]:
@@ -546,11 +566,3 @@ def _axes(axes_mm: Any, dimensions: int) -> tuple[FloatArray, ...]:
 def _nested(axes_mm: Any) -> bool:
     """Whether a sequence of axes was given and not one axis."""
     return len(axes_mm) > 0 and np.ndim(axes_mm[0]) > 0
-
-
-def _per_cell(axis: FloatArray) -> float:
-    if len(axis) < 2:
-        return 0.0
-    step = float(axis[-1] - axis[0]) / (len(axis) - 1)
-    apart = axis - axis[0] - step * np.arange(len(axis))
-    return 1.0 / step if max(apart.max(), -apart.min()) <= _REGULAR * step else 0.0

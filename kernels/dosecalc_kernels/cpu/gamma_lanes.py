@@ -83,26 +83,28 @@ class _Code:
 
 @intrinsic
 def visit_volume(
-    typingctx: Any, dose: Any, base: Any, row: Any, plane: Any, per_dose: Any, own: Any, corner: Any, weight: Any,
-    lower: Any, upper: Any, share: Any, r2: Any, first: Any, last: Any, best: Any,
+    typingctx: Any, dose: Any, base: Any, row: Any, plane: Any, at: Any, per_dose: Any, own: Any, corner: Any,
+    weight: Any, lower: Any, upper: Any, share: Any, r2: Any, first: Any, last: Any, best: Any,
 ) -> Any:  # fmt: skip
-    """Lower ``best`` [LANES] to the least squared gamma of samples in a volume.
+    """Lower ``best`` [at : at + LANES] to the least squared gamma of samples in a volume.
 
     ``dose`` [n] flat, ``base`` the index of the first point's row, ``row`` and ``plane`` the distances of neighbours
-    along y and z; ``per_dose`` the inverse criteria, ``own`` the points' own doses in criteria [LANES]; by sample:
+    along y and z; ``per_dose`` the inverse criteria, ``own`` the points' own doses in criteria, from ``at`` on as
+    ``best``; by sample:
     ``corner`` to its lowest row, ``weight`` [4] of the rows about it, ``lower`` and ``upper`` to its nodes in a row and
     the ``share`` of the way between them; ``r2``.
     """
     index = types.int64
     signature = types.void(
-        dose, index, index, index, per_dose, own, corner, weight, lower, upper, share, r2, index, index, best
+        dose, index, index, index, index, per_dose, own, corner, weight, lower, upper, share, r2, index, index, best
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = _Code(context, builder, signature, args)
         origin, row, plane = code.at(code.data(0), args[1]), args[2], args[3]
-        per_dose, own = code.load(code.data(4)), builder.fneg(code.load(code.data(5)))
-        corners, weights, low, high, shares, lengths = (code.data(n) for n in range(6, 12))
+        per_dose, own, best = (code.at(code.data(n), args[4]) for n in (5, 6, 15))
+        per_dose, own = code.load(per_dose), builder.fneg(code.load(own))
+        corners, weights, low, high, shares, lengths = (code.data(n) for n in range(7, 13))
         aside = [ir.Constant(_I64, 0), row, plane, builder.add(plane, row)]
 
         def gamma2(s: Any) -> Any:
@@ -120,7 +122,7 @@ def visit_volume(
             apart = code.fma(value, per_dose, own)
             return code.fma(apart, apart, code.splat(builder.load(code.at(lengths, s))))
 
-        code.least_over(args[12], args[13], code.data(14), gamma2)
+        code.least_over(args[13], args[14], best, gamma2)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -128,25 +130,26 @@ def visit_volume(
 
 @intrinsic
 def visit_plane(
-    typingctx: Any, dose: Any, base: Any, row: Any, per_dose: Any, own: Any, along_y: Any, share_y: Any, lower: Any,
-    upper: Any, share_x: Any, r2: Any, first: Any, last: Any, best: Any,
+    typingctx: Any, dose: Any, base: Any, row: Any, at: Any, per_dose: Any, own: Any, along_y: Any, share_y: Any,
+    lower: Any, upper: Any, share_x: Any, r2: Any, first: Any, last: Any, best: Any,
 ) -> Any:  # fmt: skip
-    """Lower ``best`` [LANES] to the least squared gamma of samples in a plane.
+    """Lower ``best`` [at : at + LANES] to the least squared gamma of samples in a plane.
 
     ``dose`` [n] flat, ``base`` the index of the first point's row, ``row`` the distance of neighbours along y;
-    ``per_dose`` and ``own`` as in `visit_volume`; by sample: ``along_y`` to its lower row, ``lower`` and ``upper`` to
-    its nodes in the row, and the shares between them; ``r2``.
+    ``at``, ``per_dose`` and ``own`` as in `visit_volume`; by sample: ``along_y`` to its lower row, ``lower`` and
+    ``upper`` to its nodes in the row, and the shares between them; ``r2``.
     """
     index = types.int64
     signature = types.void(
-        dose, index, index, per_dose, own, along_y, share_y, lower, upper, share_x, r2, index, index, best
+        dose, index, index, index, per_dose, own, along_y, share_y, lower, upper, share_x, r2, index, index, best
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = _Code(context, builder, signature, args)
         origin, row = code.at(code.data(0), args[1]), args[2]
-        per_dose, own = code.load(code.data(3)), builder.fneg(code.load(code.data(4)))
-        tables = [code.data(n) for n in range(5, 11)]
+        per_dose, own, best = (code.at(code.data(n), args[3]) for n in (4, 5, 14))
+        per_dose, own = code.load(per_dose), builder.fneg(code.load(own))
+        tables = [code.data(n) for n in range(6, 12)]
 
         def gamma2(s: Any) -> Any:
             along, at_y, low, high, at_x, length2 = (builder.load(code.at(t, s)) for t in tables)
@@ -158,7 +161,7 @@ def visit_plane(
             apart = code.fma(code.between(*values, code.splat(at_y)), per_dose, own)
             return code.fma(apart, apart, code.splat(length2))
 
-        code.least_over(args[11], args[12], code.data(13), gamma2)
+        code.least_over(args[12], args[13], best, gamma2)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dosecalc_kernels.cpu.gamma_each import shells_of
 from dosecalc_kernels.cpu.gamma_lanes import LANES, visit_plane, visit_volume
 
 #: share of a cell within which a sample counts as on the node
@@ -97,17 +98,6 @@ def _cell(position):
 
 
 @njit
-def _shells(near):
-    """Where samples of another length begin, and where the last end."""
-    starts = [0]
-    for s in range(1, len(near)):
-        if near[s, 3] > near[s - 1, 3] * (1.0 + 1e-9):
-            starts.append(s)
-    starts.append(len(near))
-    return np.array(starts)
-
-
-@njit
 def _places(offset, cells, within, node, share):
     """Nodes and shares of samples ``offset`` [n] along an axis, by phase, into ``node`` and ``share`` [phases, n]."""
     for a in range(len(within)):
@@ -115,16 +105,23 @@ def _places(offset, cells, within, node, share):
             node[a, s], share[a, s] = _cell(within[a] + offset[s] * cells)
 
 
+@njit(cache=True)
+def spread_shape(shape, margin, period):
+    """Nodes before the first one along x, a multiple of the period, and the shape [z, y, remainder, quotient]."""
+    before = (margin[2] + period - 1) // period * period
+    columns = (before + shape[2] + margin[2]) // period + 1 + LANES
+    return before, (shape[0] + 2 * margin[0], shape[1] + 2 * margin[1], period, columns)
+
+
 @njit(cache=True, error_model="numpy")
 def spread_nodes(dose, margin, period):
     """The dose with a margin, within which it is like nothing, rows in order of the remainder of x by the period.
 
-    Returns float64 [z, y, remainder, quotient] and the nodes before the first one along x, a multiple of the period.
+    Returns float64 of the `spread_shape`.
     """
     nz, ny, nx = dose.shape
-    before = (margin[2] + period - 1) // period * period
-    columns = (before + nx + margin[2]) // period + 1 + LANES
-    out = np.full((nz + 2 * margin[0], ny + 2 * margin[1], period, columns), _NOWHERE)
+    before, shape = spread_shape(dose.shape, margin, period)
+    out = np.full(shape, _NOWHERE)
     for k in range(nz):
         for j in range(ny):
             row = out[k + margin[0], j + margin[1]]
@@ -133,7 +130,7 @@ def spread_nodes(dose, margin, period):
                 for i in range(r, nx, period):
                     row[r, c] = dose[k, j, i]
                     c += 1
-    return out, before
+    return out
 
 
 @njit(cache=True, error_model="numpy")
@@ -141,7 +138,7 @@ def near_table(near, cells, phases, at, within, before, steps):
     """What `visit_near` knows of the samples: where they lie among the nodes, and what these weigh.
 
     ``near`` [n, 4] as in the contract; ``cells`` [3]: cells per distance criterion, 0 along a lone node; ``steps`` [3]:
-    of `spread_nodes`, from one node to the next along z and y and from one remainder to the next; the rest from
+    of `spread_nodes`' result, from one node to the next along z and y and from one remainder to the next; the rest from
     `alignment` and `spread_nodes`. In a volume, rows weigh what is left of y and z; in a plane there is no z.
     """
     n = len(near)
@@ -170,7 +167,7 @@ def near_table(near, cells, phases, at, within, before, steps):
                 corner[c, b, s] = node_z[c, s] * steps[0] + node_y[b, s] * steps[1]
                 weight[c, b, s, 0], weight[c, b, s, 1] = (1.0 - z) * (1.0 - y), (1.0 - z) * y
                 weight[c, b, s, 2], weight[c, b, s, 3] = z * (1.0 - y), z * y
-    return near[:, 3].copy(), _shells(near), nodes_x, share_x, corner, weight, share_y
+    return near[:, 3].copy(), shells_of(near), nodes_x, share_x, corner, weight, share_y
 
 
 @njit
@@ -182,11 +179,23 @@ def _first_of_row(point, points, width):
 
 
 @njit
-def _any_above(best, r2):
+def _any_above(best, first, r2):
     more = False
-    for lane in range(LANES):
+    for lane in range(first, first + LANES):
         more |= best[lane] > r2
     return more
+
+
+@njit
+def _slots(width, phases, period, at, nodes, stride):
+    """Place of each point of a row among those of its phase, [width]; the last place of all for points out of reach."""
+    slots = np.full(width, phases * stride, np.int64)
+    for a in range(phases):
+        # the first and the last point of this phase that lie among the nodes
+        first, last = max(0, -((at[a] + 1) // period)), min((width - 1 - a) // phases, (nodes - at[a]) // period)
+        for m in range(first, last + 1):
+            slots[m * phases + a] = a * stride + m
+    return slots
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -211,6 +220,11 @@ def visit_near(
         From `near_table`.
     known : float64 [n]
         Set to the least squared gamma found.
+
+    Returns
+    -------
+    int
+        Points that are settled.
     """
     _, wy, wx = reference.shape
     nz, ny, nx = dose_shape
@@ -220,59 +234,54 @@ def visit_near(
     row = spread.shape[2] * spread.shape[3]
     plane = spread.shape[1] * row
     last2, most = r2[-1], max_gamma * max_gamma
-    own, per_dose, best = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    slot = np.empty(wx, np.int64)
+    stride = wx // qx + 1 + LANES
+    slots = _slots(wx, qx, period, at[2], nx, stride)
+    # a row's points by phase; what no point wants is done before the first sample
+    own, per_dose, best = np.zeros(qx * stride + 1), np.zeros(qx * stride + 1), np.full(qx * stride + 1, -1.0)
+    settled = 0
     for chunk in range(task * _CHUNK, len(points), tasks * _CHUNK):
         p, end = _first_of_row(chunk, points, wx), _first_of_row(min(chunk + _CHUNK, len(points)), points, wx)
         while p < end:
             line = points[p] // wx
-            slot[:] = -1
-            while p < end and points[p] // wx == line:
-                slot[points[p] - line * wx] = p
-                known[p], result[p] = np.inf, np.nan
+            start, first_x = p, line * wx
+            while p < end and points[p] < first_x + wx:
+                slot, inverse = slots[points[p] - first_x], 1.0 / dose_criterion[p]
+                per_dose[slot], own[slot], best[slot] = inverse, doses[points[p]] * inverse, np.inf
                 p += 1
             az, ay = line // wy % phases[0, 0], line % wy % phases[1, 0]
             k = at[0, az] + line // wy // phases[0, 0] * phases[0, 1]
             j = at[1, ay] + line % wy // phases[1, 0] * phases[1, 1]
-            if not (-1 <= k <= nz and -1 <= j <= ny):
-                continue  # out of reach of the table
+            # the table reaches so far
             base = (k + margin[0]) * plane + (j + margin[1]) * row
-            for ax in range(qx):
-                # the first and the last point of this phase that lie among the nodes
-                m = max(0, -((at[2, ax] + 1) // period))
-                last = min((wx - 1 - ax) // qx, (nx - at[2, ax]) // period)
-                while m <= last:
-                    if slot[m * qx + ax] < 0:
+            for ax in range(qx if -1 <= k <= nz and -1 <= j <= ny else 0):
+                m, last = ax * stride, (ax + 1) * stride - LANES
+                while m < last:
+                    if best[m] < 0.0:
                         m += 1
                         continue
-                    for lane in range(LANES):
-                        i = (m + lane) * qx + ax
-                        if m + lane <= last and slot[i] >= 0:
-                            per_dose[lane] = 1.0 / dose_criterion[slot[i]]
-                            own[lane] = doses[line * wx + i] * per_dose[lane]
-                            best[lane] = np.inf
-                        else:
-                            per_dose[lane], own[lane], best[lane] = 0.0, 0.0, -1.0
                     for shell in range(len(shells) - 1):
                         first, after = shells[shell], shells[shell + 1]
-                        if not _any_above(best, r2[first]):
+                        if not _any_above(best, m, r2[first]):
                             break
                         if volume:
                             visit_volume(
-                                flat, base + m, row, plane, per_dose, own, corner[az, ay], weight[az, ay],
-                                nodes_x[ax, 0], nodes_x[ax, 1], share_x[ax], r2, first, after, best,
+                                flat, base + m - ax * stride, row, plane, m, per_dose, own, corner[az, ay],
+                                weight[az, ay], nodes_x[ax, 0], nodes_x[ax, 1], share_x[ax], r2, first, after, best,
                             )  # fmt: skip
                         else:
                             visit_plane(
-                                flat, base + m, row, per_dose, own, corner[0, ay], share_y[ay],
+                                flat, base + m - ax * stride, row, m, per_dose, own, corner[0, ay], share_y[ay],
                                 nodes_x[ax, 0], nodes_x[ax, 1], share_x[ax], r2, first, after, best,
                             )  # fmt: skip
-                    for lane in range(LANES):
-                        i = (m + lane) * qx + ax
-                        if m + lane <= last and slot[i] >= 0:
-                            known[slot[i]] = best[lane]
-                            # nothing that is further away is better, or what is does not matter
-                            if best[lane] <= last2 or (last2 >= most and best[lane] < _NOWHERE):
-                                found = np.sqrt(min(best[lane], most))
-                                result[slot[i]] = FAILS if 1.0 + 1e-12 < found < FAILS else found
                     m += LANES
+            for q in range(start, p):
+                slot = slots[points[q] - first_x]
+                gamma2 = best[slot] if slot < qx * stride else np.inf
+                best[slot], per_dose[slot], own[slot] = -1.0, 0.0, 0.0
+                # nothing that is further away is better, or what is does not matter
+                done = gamma2 <= last2 or (last2 >= most and gamma2 < _NOWHERE)
+                found = np.sqrt(min(gamma2, most))
+                known[q] = gamma2
+                result[q] = (FAILS if 1.0 + 1e-12 < found < FAILS else found) if done else np.nan
+                settled += done
+    return settled

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numba import get_num_threads, njit
 
-from dosecalc_kernels.contract import Float32Array, FloatArray
+from dosecalc_kernels.contract import Float32Array, FloatArray, IntArray
 
 #: a gamma that is as small at the point itself is the answer: the search sees nothing smaller
 SAME = 1e-6
@@ -68,6 +68,32 @@ def gamma_at_nodes(
         ]
         wanted, without, wrong = (sum(counts) for counts in zip(*(part.result() for part in parts), strict=True))
     return wanted, without, wrong
+
+
+@njit(cache=True)
+def unknown_points(maps: Float32Array) -> IntArray:
+    """Points without a gamma in some map, rising, int64; ``maps`` float32 [criteria, n] from `gamma_at_nodes`."""
+    unknown = maps[0] < 0.0
+    for m in range(1, len(maps)):
+        unknown |= maps[m] < 0.0
+    points = np.empty(len(unknown), np.int64)
+    count = 0
+    for p in range(len(unknown)):
+        points[count] = p
+        count += unknown[p]
+    return points[:count]
+
+
+@njit(cache=True)
+def put_unknown(points: IntArray, found: Float32Array, maps: Float32Array) -> int:
+    """Put gammas ``found`` [criteria, points] into ``maps`` [criteria, n]; returns the points with none in some map."""
+    missing = np.isnan(found[0])
+    for m in range(len(maps)):
+        out, gammas = maps[m], found[m]
+        for i in range(len(points)):
+            out[points[i]] = gammas[i]
+        missing |= np.isnan(gammas)
+    return int(np.count_nonzero(missing))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
