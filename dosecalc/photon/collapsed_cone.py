@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from dosecalc.photon.contamination import ElectronDose
 from dosecalc.photon.electron_dose import SecondaryElectrons
 from dosecalc.photon.field_box import FLUENCE_CUTOFF, largest_tilt
 from dosecalc.photon.fluence import HeadFluence
+from dosecalc.photon.kept import Kept
 from dosecalc.photon.kernel import poly_kernel
 from dosecalc.photon.missing_scatter import Flights, MissingScatter, build_flights
 from dosecalc.photon.modifiers import kernel_quality, modified_maps, open_beam_model
@@ -36,6 +36,8 @@ from dosecalc_kernels.registry import Backend, backend
 
 #: what the electrons' own transport costs, in transports along cones (6 MV; for the progress only)
 ELECTRONS_PER_TRANSPORT = 5.0
+#: and what missing scatter costs in an arc through a head, where it costs most
+MISSING_SCATTER_PER_TRANSPORT = 0.2
 
 FloatArray = NDArray[np.float64]
 
@@ -145,25 +147,34 @@ class CollapsedCone:
         groups = split_beam(beam, s.view_tolerance_deg, s.transport_tolerance_deg)
         reach = max(largest_tilt(beam, view, machine) for g in groups for view in g.views)
         quality = kernel_quality(beam, machine, energy)
-        spectral, cones, basis = self._prepare(quality, energy, reach)
         n_views = sum(len(g.views) for g in groups)
         # ray tracing of a view costs about a fifth of a transport
         # and the electrons' transport of its own several times as much as one
-        per_group = 1.0 if self._secondary is None else 1.0 + ELECTRONS_PER_TRANSPORT
+        of_missing = 0.0 if self._missing is None else MISSING_SCATTER_PER_TRANSPORT
+        per_group = 1.0 + of_missing + (0.0 if self._secondary is None else ELECTRONS_PER_TRANSPORT)
         total = n_views * 0.2 + len(groups) * per_group
         done = 0.0
+
+        def look(step: str) -> None:
+            """Tell the caller where the work is, and ask whether it is still wanted."""
+            _stop_if(cancelled)
+            progress(min(done / total, 1.0), step)  # a sum of shares ends near one
+
+        spectral, cones, basis = self._prepare(quality, energy, reach, lambda: look("kernels"))
         dose = self.device.zeros(self.grid.shape, np.float32)
         electrons = self.device.zeros(self.grid.shape if energy.electrons else (0,), np.float32)
         head = HeadFluence(beam, machine, energy, s.fluence_pitch_mm, self.device)
         for group in groups:
             kerma, scerma = (self.device.zeros(self.grid.shape, np.float32) for _ in range(2))
             for view in group.views:
-                _stop_if(cancelled)
+                parts = []
                 with self.stopwatch.measure("fluence"):
-                    parts = list(modified_maps(head, view, spectral))
-                self._trace(parts, head, view, spectral, basis, kerma, scerma, electrons)
+                    for part in modified_maps(head, view, spectral):
+                        parts.append(part)
+                        look("fluence")
+                self._trace(parts, head, view, spectral, basis, kerma, scerma, electrons, look)
                 done += 0.2
-                progress(done / total, "ray tracing")
+                look("ray tracing")
             turn, projection = self._axial(beam, group, machine)
             if self._secondary is not None:
                 with self.stopwatch.measure("electron transport"):
@@ -179,14 +190,15 @@ class CollapsedCone:
                     _stop_if(cancelled)
                     progress((done + n / len(cones)) / total, "transport")
                 transported = self._transport.dose()
+            done += 1.0
             if self._missing is not None:
                 with self.stopwatch.measure("missing scatter"):
-                    flights = _flights(quality.spectrum, cones.max_tilt)
-                    missing = self._missing.dose(scerma, flights, turn, projection)
+                    flights = _flights(quality.spectrum, cones.max_tilt, lambda: look("missing scatter"))
+                    missing = self._missing.dose(scerma, flights, turn, projection, lambda: look("missing scatter"))
                     # its voxels are coarse: far beside a beam it can be more than what is there
                     transported = self.device.xp.maximum(transported - missing, np.float32(0))
             dose += transported
-            done += 1.0
+            done += of_missing
         dose *= np.float32(energy.calibration.photons_per_mu_cm2)
         facts = {
             "views": str(n_views),
@@ -196,14 +208,19 @@ class CollapsedCone:
         }
         if energy.electrons is not None:
             dose += electrons * np.float32(energy.calibration.photons_per_mu_cm2)
+        look("retrieval")
         with self.stopwatch.measure("transport"):
             result = self.device.get(dose)
         return result, facts
 
-    def _prepare(self, quality: Energy, energy: Energy, reach: float) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
+    def _prepare(
+        self, quality: Energy, energy: Energy, reach: float, look: Callable[[], None]
+    ) -> tuple[SpectralModel, ConeSet, tuple[Any, Any]]:
         with self.stopwatch.measure("kernel"):
             spectral = open_beam_model(quality, energy, self._materials, self.settings.quantity)
-            cones = _cones(quality.spectrum, self.settings.cones, _tilt_class(reach))
+            look()
+            cones = _cones(quality.spectrum, self.settings.cones, _tilt_class(reach), look)
+            look()
             basis = self._basis(spectral.combination.astype(np.float32))
         return spectral, cones, basis
 
@@ -230,6 +247,7 @@ class CollapsedCone:
         kerma: Any,
         scerma: Any,
         electrons: Any,
+        look: Callable[[str], None],
     ) -> None:
         """Add what a view releases, and the dose of the electrons that come with it where there is no wedge plate."""
         pitch, sad = self.settings.fluence_pitch_mm, head.machine.sad_mm
@@ -250,6 +268,7 @@ class CollapsedCone:
                     behind.release_kerma.astype(np.float32), behind.release_scerma.astype(np.float32),
                     np.array(behind.softening),
                 )  # fmt: skip
+                look("ray tracing")
         with self.stopwatch.measure("electrons"):
             for part in parts:
                 if part.spectral is spectral:
@@ -277,16 +296,24 @@ def _tilt_class(reach: float) -> float:
     return next((t for t in (0.04, 0.06, 0.085, 0.115, 0.15, 0.2) if t >= reach), 0.25)
 
 
-@lru_cache(maxsize=16)
-def _cones(spectrum: Spectrum, name: str, max_tilt: float) -> ConeSet:
-    energies, photons = spectrum_nodes(spectrum)
-    return build_cones(poly_kernel(energies, photons * energies), CONE_SETS[name], max_tilt)
+_CONES: Kept[ConeSet] = Kept(16)
+_FLIGHTS: Kept[Flights] = Kept(16)
 
 
-@lru_cache(maxsize=16)
-def _flights(spectrum: Spectrum, max_tilt: float) -> Flights:
-    energies, photons = spectrum_nodes(spectrum)
-    return build_flights(energies, photons * energies, max_tilt)
+def _cones(spectrum: Spectrum, name: str, max_tilt: float, look: Callable[[], None]) -> ConeSet:
+    def made() -> ConeSet:
+        energies, photons = spectrum_nodes(spectrum)
+        return build_cones(poly_kernel(energies, photons * energies), CONE_SETS[name], max_tilt, look)
+
+    return _CONES.get((spectrum, name, max_tilt), made)
+
+
+def _flights(spectrum: Spectrum, max_tilt: float, look: Callable[[], None]) -> Flights:
+    def made() -> Flights:
+        energies, photons = spectrum_nodes(spectrum)
+        return build_flights(energies, photons * energies, max_tilt, look)
+
+    return _FLIGHTS.get((spectrum, max_tilt), made)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from dosecalc.photon.kept import Kept
 from dosecalc.photon.kernel import PolyKernel
 
 FloatArray = NDArray[np.float64]
@@ -182,23 +183,20 @@ class _RingFit(NamedTuple):
 
 
 #: fits of kernels by their content: most of the work, and the same for every range of tilts
-_KEPT: dict[tuple[bytes, bytes, tuple[Ring, ...]], list[_RingFit]] = {}
-_MOST_KEPT = 16
+_KEPT: Kept[list[_RingFit]] = Kept(16)
 
 
 def _ring_fits(kernel: PolyKernel, rings: tuple[Ring, ...], look: Callable[[], None]) -> list[_RingFit]:
     """The fits of all rings, kept for the next range of tilts of the same kernel."""
-    key = (kernel.primary.tobytes(), kernel.scatter.tobytes(), rings)
-    fits = _KEPT.get(key)
-    if fits is None:
+
+    def made() -> list[_RingFit]:
         fits = []
         for ring in rings:
             fits.append(_fit_ring(kernel, ring))
             look()
-        while len(_KEPT) >= _MOST_KEPT:
-            _KEPT.pop(next(iter(_KEPT)), None)
-        _KEPT[key] = fits
-    return fits
+        return fits
+
+    return _KEPT.get((kernel.primary.tobytes(), kernel.scatter.tobytes(), rings), made)
 
 
 def _fit_ring(kernel: PolyKernel, ring: Ring) -> _RingFit:
