@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numba
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dosecalc_kernels.cpu.collapsed_cone import ConeTransport
 from dosecalc_kernels.cpu.contamination import add_contamination
@@ -20,11 +21,16 @@ from dosecalc_kernels.cpu.terma import add_terma
 
 @contextmanager
 def limit(threads: int) -> Iterator[None]:
-    """Run a block with at most this many threads; 0 for as many as were allowed before."""
+    """Run a block with at most this many threads; 0 for as many as were allowed before.
+
+    NumPy's matrix products run on one thread meanwhile: they are small here, and the threads of a BLAS go on spinning
+    after each of them and take the processors from the kernels (an arc took twice the time on two cores).
+    """
     before = numba.get_num_threads()
     numba.set_num_threads(max(1, min(threads, before)) if threads else before)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         numba.set_num_threads(before)
 
